@@ -1,0 +1,61 @@
+"""Every error this platform raises on purpose, as one tree.
+
+What belongs here: error types. A message says where, what came, what was wanted, what to do about it.
+What does not: handling, logging.
+"""
+
+
+class MlAssetsError(Exception):
+    """The root: catch this to catch every error the platform raises on purpose."""
+
+
+class CatalogError(MlAssetsError):
+    """A declaration in the catalogue cannot be built: an unknown or a doubled name, a bad limit."""
+
+
+class CalendarError(MlAssetsError):
+    """A day or a range lies outside the workload's calendar."""
+
+
+class HomeError(MlAssetsError):
+    """The home directory cannot be used: unwritable, half-written, of another layout, in use."""
+
+
+class SourceError(MlAssetsError):
+    """A source's extract is missing, truncated or not what was pinned."""
+
+
+class StorageError(MlAssetsError):
+    """The lake refused or failed: the subclasses say why."""
+
+
+class TableUnreadableError(StorageError):
+    """A table is there but cannot be opened; it is never taken for an absent one."""
+
+
+class SchemaChangeRefusedError(StorageError):
+    """A write would drop, retype or add a column that nobody asked for by name."""
+
+
+class RowsOutsideDaysError(StorageError):
+    """A frame holds rows of days that the write does not cover, or rows without a day."""
+
+
+class EmptyDayError(StorageError):
+    """A day to be written has no rows, and nobody said that it may be empty."""
+
+
+class CommitConflictError(StorageError):
+    """Concurrent writers kept winning until the bounded retries ran out; nothing was written."""
+
+
+class MissingPartitionError(MlAssetsError):
+    """A partition that must exist before this one does not."""
+
+
+class NothingToDoError(MlAssetsError):
+    """A run that would have ended green without doing anything."""
+
+
+class ArtefactError(MlAssetsError):
+    """A stored model or calibrator cannot be trusted or does not match what its row says."""
