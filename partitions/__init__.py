@@ -1,0 +1,22 @@
+"""The only calendar: daily partitions, trailing windows, label lag, slices before a training day.
+
+What belongs here: which days exist, which days an asset reads, how a day is named.
+What does not: anything that touches data, Dagster runs or the environment.
+"""
+
+from partitions.days import DayRange, days_between, day_of_key, key_of_day
+from partitions.definitions import event_days, outcome_days
+from partitions.windows import same_days, trailing_days, training_slices, window_before
+
+__all__ = [
+    "DayRange",
+    "day_of_key",
+    "days_between",
+    "event_days",
+    "key_of_day",
+    "outcome_days",
+    "same_days",
+    "trailing_days",
+    "training_slices",
+    "window_before",
+]

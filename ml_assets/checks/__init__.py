@@ -1,0 +1,8 @@
+"""The only place where a verdict becomes a check result.
+
+What belongs here: one factory per kind of check. What does not: the judgement itself (`ml_assets/domain`).
+"""
+
+from ml_assets.checks.days import CHECK_NAME, day_check_events, day_check_spec
+
+__all__ = ["CHECK_NAME", "day_check_events", "day_check_spec"]

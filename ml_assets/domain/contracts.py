@@ -1,0 +1,133 @@
+"""Which rows are good, which days are good, and why not.
+
+What belongs here: row contracts (pandera) split into good and bad rows; verdicts over days from counts.
+What does not: storing bad rows, telling anybody (`resources`, `ml_assets/checks`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+from pandera.errors import SchemaErrors
+from pandera.polars import DataFrameModel
+
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.verdict import Verdict
+
+REASONS = "reasons"
+
+
+@dataclass(frozen=True, slots=True)
+class DayLimits:
+    """What a day of a table must hold: rows, a unique key, and at most so many nulls a column.
+
+    Columns in `required` may not be null at all; `max_null_share` limits others; the rest may be null.
+    """
+
+    min_rows: int = 1
+    key: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    max_null_share: Mapping[str, float] = field(default_factory=dict)
+
+    def limit_of(self, column: str) -> float:
+        """The greatest share of nulls allowed in `column`."""
+        return 0.0 if column in self.required else self.max_null_share.get(column, 1.0)
+
+    @property
+    def limited_columns(self) -> tuple[str, ...]:
+        """The columns with a limit on nulls, in order."""
+        return tuple(dict.fromkeys((*self.required, *self.max_null_share)))
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRows:
+    """Rows that keep the contract, and rows that break it with a list column of reasons."""
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+
+
+def split_rows(frame: pl.DataFrame, contract: type[DataFrameModel]) -> SplitRows:
+    """The rows of `frame` that keep `contract`, and those that do not with their reasons.
+
+    A failure that no row can be blamed for (a missing column, a wrong type) is every row's failure.
+    """
+    try:
+        contract.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        cases = errors.failure_cases
+    else:
+        return SplitRows(frame, frame.clear().with_columns(pl.lit([], dtype=pl.List(pl.String)).alias(REASONS)))
+    reason = pl.format(
+        "{}: {} came, wanted {}", pl.col("column").fill_null("row"), pl.col("failure_case").cast(pl.String), "check"
+    )
+    cases = cases.select(pl.col("index").cast(pl.UInt32), reason.fill_null("broken contract").alias(REASONS))
+    everybody = cases.filter(pl.col("index").is_null())[REASONS].unique(maintain_order=True)
+    numbered = frame.with_row_index("index")
+    if everybody.len():
+        bad = numbered.with_columns(pl.lit(everybody.implode()).first().alias(REASONS)).drop("index")
+        return SplitRows(frame.clear(), bad)
+    by_row = cases.group_by("index").agg(pl.col(REASONS).sort())
+    joined = numbered.join(by_row, on="index", how="left", maintain_order="left").drop("index")
+    return SplitRows(
+        good=joined.filter(pl.col(REASONS).is_null()).drop(REASONS),
+        bad=joined.filter(pl.col(REASONS).is_not_null()),
+    )
+
+
+def judge_days(
+    frame: pl.DataFrame,
+    days: Sequence[date],
+    limits: DayLimits,
+    *,
+    bad_rows: Mapping[date, int] | None = None,
+    max_bad_row_share: float = 0.0,
+) -> dict[date, Verdict]:
+    """One verdict a day: enough rows, keys unique, nulls within limits, bad rows within tolerance.
+
+    `frame` holds the rows that would be written, with a `partition_date`; `bad_rows` counts those already
+    left out of it. One pass over the frame, whatever the number of days.
+    """
+    counted = _counts(frame, limits)
+    return {
+        day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share) for day in days
+    }
+
+
+def _counts(frame: pl.DataFrame, limits: DayLimits) -> dict[date, dict[str, int]]:
+    doubled = pl.struct(limits.key).is_duplicated().sum() if limits.key else pl.lit(0)
+    counts = frame.lazy().group_by(DAY).agg(
+        pl.len().alias("rows"),
+        doubled.alias("doubled_keys"),
+        *(pl.col(column).null_count().alias(f"null:{column}") for column in limits.limited_columns),
+    )
+    return {row.pop(DAY): row for row in counts.collect().to_dicts()}
+
+
+def _judge(counted: Mapping[str, int], limits: DayLimits, bad: int, max_bad_row_share: float) -> Verdict:
+    rows = counted.get("rows", 0)
+    reasons: list[str] = []
+    if rows < limits.min_rows:
+        reasons.append(f"{rows} rows came, wanted at least {limits.min_rows}")
+    if doubled := counted.get("doubled_keys", 0):
+        reasons.append(f"{doubled} rows share their key ({', '.join(limits.key)}), wanted unique keys")
+    worst_column, worst_share = "", 0.0
+    for column in limits.limited_columns:
+        share = counted.get(f"null:{column}", 0) / rows if rows else 0.0
+        if share > limits.limit_of(column):
+            reasons.append(f"{column} is {share:.1%} null, wanted at most {limits.limit_of(column):.1%}")
+        if share > worst_share:
+            worst_column, worst_share = column, share
+    if bad and bad / (bad + rows) > max_bad_row_share:
+        reasons.append(
+            f"{bad} of {bad + rows} rows break the contract ({bad / (bad + rows):.1%}), "
+            f"wanted at most {max_bad_row_share:.1%}"
+        )
+    return Verdict(
+        passed=not reasons,
+        reasons=tuple(reasons),
+        measured={"rows": rows, "bad_rows": bad, "most_null_column": worst_column, "most_null_share": worst_share},
+        limits={"min_rows": limits.min_rows, "max_bad_row_share": max_bad_row_share},
+    )
+

@@ -1,0 +1,58 @@
+"""What goes into an asset and what comes out of it, as values.
+
+What belongs here: `DayFrame` (rows read, and which days they stand for) and `DayBatch` (rows to write, and
+what was judged of each day).
+What does not: reading and writing them (`resources`), who may ask (`ml_assets/assets`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+
+from ml_assets.domain.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class DayFrame:
+    """Rows of a table over some days, at one version.
+
+    `days` are those that hold accepted rows; `rejected` those whose latest verdict is red: their last known
+    good rows, if any, are not in `rows`. `version` is None while the table does not exist.
+    """
+
+    table: str
+    rows: pl.LazyFrame
+    days: frozenset[date]
+    rejected: Mapping[date, str]
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayBatch:
+    """Rows to write, one verdict a day judged, and why the other days of the range are left out.
+
+    `blocked` days cannot be computed because something they need is red or missing; `skipped` days have
+    nothing to compute, by design. `quarantined` holds rows that broke their contract, with reasons.
+    `leave_out` names columns that are no part of the content (artefact bytes, run ids).
+    """
+
+    rows: pl.DataFrame
+    verdicts: Mapping[date, Verdict]
+    blocked: Mapping[date, str] = field(default_factory=dict)
+    skipped: Mapping[date, str] = field(default_factory=dict)
+    inputs: Mapping[str, int | None] = field(default_factory=dict)
+    quarantined: pl.DataFrame | None = None
+    leave_out: frozenset[str] = frozenset()
+    notes: Mapping[date, Mapping[str, object]] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> list[date]:
+        """The days whose rows may be written, in order."""
+        return sorted(day for day, verdict in self.verdicts.items() if verdict.passed)
+
+    @property
+    def rejected(self) -> list[date]:
+        """The days judged bad, in order."""
+        return sorted(day for day, verdict in self.verdicts.items() if not verdict.passed)

@@ -1,0 +1,149 @@
+"""Champion against challenger, and who serves which day.
+
+What belongs here: the gate as a verdict, the day-by-day fold of champions.
+What does not: scoring the gate's rows, reading artefacts (`ml_assets/assets`).
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from ml_assets.domain.evaluation import brier, evaluate, paired_bootstrap
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.specs import GateLimits
+from ml_assets.domain.verdict import Verdict
+
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """Which model and calibrator serve; None before the first champion."""
+
+    model_version: str | None
+    calibrator_version: str | None
+
+
+NOBODY = Champion(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A trained candidate of a day and what the gate said of it."""
+
+    challenger: Champion
+    verdict: Verdict
+
+
+def gate(
+    rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits: GateLimits, *, seed: int
+) -> Verdict:
+    """Whether the challenger may replace the champion on the same recent, never-trained-on, labelled rows.
+
+    `rows` hold `label`, `partition_date` and the segment columns; the arrays are probabilities in its order.
+    Absolute limits always count; against a champion the Brier score must be lower in the middle of a day-block
+    bootstrap, not plausibly higher by more than the limit, and no large segment may get worse beyond it.
+    """
+    labels = rows["label"].to_numpy()
+    ours = evaluate(labels, challenger)
+    reasons: list[str] = []
+    if ours.n < limits.min_rows:
+        reasons.append(f"the gate has {ours.n} labelled rows, wanted at least {limits.min_rows}")
+    if ours.roc_auc is None or ours.roc_auc < limits.min_roc_auc:
+        reasons.append(f"ROC-AUC {ours.roc_auc} at the gate, wanted at least {limits.min_roc_auc}")
+    if ours.ece > limits.max_ece:
+        reasons.append(f"ECE {ours.ece:.3f} at the gate, wanted at most {limits.max_ece}")
+    measured: dict[str, int | float | str | bool | None] = {
+        "rows": ours.n,
+        "roc_auc": ours.roc_auc,
+        "brier": ours.brier,
+        "ece": ours.ece,
+    }
+    if champion is not None:
+        theirs = evaluate(labels, champion)
+        blocks = rows[DAY].rank("dense").to_numpy().astype(np.int64)
+        rise = paired_bootstrap(
+            labels, champion, challenger, brier, blocks=blocks, seed=seed, draws=limits.bootstrap_draws
+        )
+        measured |= {
+            "champion_roc_auc": theirs.roc_auc,
+            "champion_brier": theirs.brier,
+            "brier_rise_p5": rise.p05,
+            "brier_rise_p50": rise.p50,
+            "brier_rise_p95": rise.p95,
+        }
+        if rise.p50 >= 0:
+            reasons.append(f"Brier {ours.brier:.4f} is not below the champion's {theirs.brier:.4f}")
+        if rise.p95 > limits.max_brier_rise:
+            reasons.append(
+                f"Brier may be up to {rise.p95:.4f} higher than the champion's, wanted at most {limits.max_brier_rise}"
+            )
+        reasons += _segment_reasons(rows, labels, challenger, champion, limits)
+    return Verdict(passed=not reasons, reasons=tuple(reasons), measured=measured)
+
+
+def fold_champions(
+    before: Champion, days: Iterable[date], attempts: Mapping[date, Attempt], asked: Collection[date]
+) -> pl.DataFrame:
+    """One row a day: who serves it and why, carried forward from `before`.
+
+    `asked` are days with a decision to train: without an attempt the day keeps its champion and says so.
+    """
+    rows = []
+    serving = before
+    for day in days:
+        attempt = attempts.get(day)
+        if attempt is not None:
+            serving, decision, reason = _after(serving, attempt)
+            evidence = json.dumps(dict(attempt.verdict.measured), sort_keys=True)
+        elif day in asked:
+            decision, reason, evidence = "pending", "training was decided but no candidate is there yet", "{}"
+        elif serving == NOBODY:
+            decision, reason, evidence = "none", "no champion yet", "{}"
+        else:
+            decision, reason, evidence = "keep", "nothing was trained for this day", "{}"
+        rows.append((day, serving.model_version, serving.calibrator_version, decision, reason, evidence))
+    return pl.DataFrame(
+        rows,
+        schema={
+            DAY: pl.Date,
+            "model_version": pl.String,
+            "calibrator_version": pl.String,
+            "decision": pl.String,
+            "reason": pl.String,
+            "evidence": pl.String,
+        },
+        orient="row",
+    )
+
+
+def _after(serving: Champion, attempt: Attempt) -> tuple[Champion, str, str]:
+    if not attempt.verdict.passed:
+        return serving, "rejected", "; ".join(attempt.verdict.reasons)
+    if serving == NOBODY:
+        return attempt.challenger, "first", "the first champion passed the absolute limits"
+    if serving == attempt.challenger:
+        return serving, "keep", "the candidate is the serving champion"
+    return attempt.challenger, "promoted", "the challenger beat the champion at the gate"
+
+
+def _segment_reasons(
+    rows: pl.DataFrame, labels: Floats, challenger: Floats, champion: Floats, limits: GateLimits
+) -> list[str]:
+    reasons = []
+    for column in limits.segments:
+        values = rows[column].to_numpy()
+        for value in sorted(rows[column].drop_nulls().unique()):
+            inside = values == value
+            if int(inside.sum()) < limits.min_segment_rows:
+                continue
+            rise = brier(labels[inside], challenger[inside]) - brier(labels[inside], champion[inside])
+            if rise > limits.max_segment_brier_rise:
+                reasons.append(
+                    f"in {column} = {value} Brier rises by {rise:.4f}, wanted at most {limits.max_segment_brier_rise}"
+                )
+    return reasons

@@ -1,0 +1,139 @@
+"""Shall a model be trained at a day, and on what evidence: one pure function for replay and sensor alike.
+
+What belongs here: triggers, cool-down, the decision as a value.
+What does not: acting on it (`sensors`, `ml_assets/replay.py`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from ml_assets.domain.content import fingerprint
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.specs import MetricTrigger, ModelSpec
+
+ATTEMPTS = ("first", "promoted", "rejected", "pending")
+WORSE_WHEN_LOWER = frozenset({"roc_auc"})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was known before a day: reports and champions of earlier days only, and requests for the day."""
+
+    drift: pl.DataFrame
+    performance: pl.DataFrame
+    champions: pl.DataFrame
+    requests: Mapping[date, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """To train or to wait, which trigger fired, every reason for and against."""
+
+    day: date
+    train: bool
+    trigger: str
+    reasons: tuple[str, ...]
+
+    @property
+    def evidence_version(self) -> str:
+        """Changes when what the decision rests on changes."""
+        return fingerprint(self.day.isoformat(), self.train, self.trigger, self.reasons)
+
+
+def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
+    """The decision for `day`, from evidence strictly before it.
+
+    A manual request always trains. Otherwise, in this order: before the first training day wait; within the
+    cool-down of the last attempt wait; with no champion train; then business days, drift, metrics.
+    """
+    if day in evidence.requests:
+        return Decision(day, train=True, trigger="manual", reasons=(evidence.requests[day],))
+    if day < model.first_training_day:
+        return Decision(day, False, "none", (f"the first training day is {model.first_training_day}",))
+    champions = evidence.champions.filter(pl.col(DAY) < day).sort(DAY)
+    attempts = champions.filter(pl.col("decision").is_in(ATTEMPTS))
+    if attempts.height:
+        last = attempts[DAY][-1]
+        if day - last < timedelta(days=model.cool_down_days):
+            reason = f"in cool-down: the last training was on {last}, {model.cool_down_days} days must pass"
+            return Decision(day, False, "none", (reason,))
+    if champions.is_empty() or champions["model_version"][-1] is None:
+        return Decision(day, train=True, trigger="first champion", reasons=("no champion serves yet",))
+    findings = (
+        _business_day(model, day),
+        _drift(model, day, evidence.drift),
+        *(_metric(trigger, day, evidence.performance) for trigger in model.metric_triggers),
+    )
+    for name, fired, reason in findings:
+        if fired:
+            return Decision(day, train=True, trigger=name, reasons=(reason,))
+    return Decision(day, False, "none", tuple(reason for _, _, reason in findings))
+
+
+def decision_rows(decisions: Sequence[Decision]) -> pl.DataFrame:
+    """One row a decision, as `retrain_decisions` stores it."""
+    return pl.DataFrame(
+        {
+            DAY: [decision.day for decision in decisions],
+            "decision": ["train" if decision.train else "wait" for decision in decisions],
+            "trigger": [decision.trigger for decision in decisions],
+            "reasons": [json.dumps(decision.reasons) for decision in decisions],
+            "evidence_version": [decision.evidence_version for decision in decisions],
+        },
+        schema={
+            DAY: pl.Date,
+            "decision": pl.String,
+            "trigger": pl.String,
+            "reasons": pl.String,
+            "evidence_version": pl.String,
+        },
+    )
+
+
+def _business_day(model: ModelSpec, day: date) -> tuple[str, bool, str]:
+    fired = day in model.business_days
+    return "business calendar", fired, f"{day} is {'a' if fired else 'no'} day of the business calendar"
+
+
+def _drift(model: ModelSpec, day: date, drift: pl.DataFrame) -> tuple[str, bool, str]:
+    yesterday = drift.filter(pl.col(DAY) == day - timedelta(days=1))
+    if yesterday.is_empty():
+        return "drift", False, f"no drift report of {day - timedelta(days=1)}"
+    share = float(yesterday["weighted_drift"][0])
+    drifted = yesterday.filter(pl.col("drifted")).sort("importance", descending=True)["column"].to_list()
+    limit = model.drift.max_weighted_drift
+    fired = share > limit
+    named = ", ".join(drifted[:5]) or "none"
+    return (
+        "drift",
+        fired,
+        f"{share:.0%} of the champion's importance lies in drifted columns ({named}), limit {limit:.0%}",
+    )
+
+
+def _metric(trigger: MetricTrigger, day: date, performance: pl.DataFrame) -> tuple[str, bool, str]:
+    """At least `violations` of the last `cohorts` mature cohorts are worse than the target, the newest too."""
+    mature = (
+        performance.filter(pl.col(DAY) < day)
+        .sort(DAY)
+        .unique("cohort", keep="last", maintain_order=True)
+        .filter(pl.col("coverage") >= trigger.min_coverage, pl.col(trigger.metric).is_not_null())
+        .sort("cohort")
+        .tail(trigger.cohorts)
+    )
+    worse = pl.col(trigger.metric) < trigger.target if trigger.metric in WORSE_WHEN_LOWER else pl.col(
+        trigger.metric
+    ) > trigger.target
+    violated = mature.select(worse)[trigger.metric].to_list()
+    fired = len(violated) == trigger.cohorts and sum(violated) >= trigger.violations and violated[-1]
+    bound = "below" if trigger.metric in WORSE_WHEN_LOWER else "above"
+    return (
+        trigger.name,
+        bool(fired),
+        f"{trigger.metric} {bound} {trigger.target} in {sum(violated)} of {len(violated)} mature cohorts, "
+        f"wanted {trigger.violations} of {trigger.cohorts} and the newest to fire",
+    )

@@ -1,0 +1,262 @@
+"""The declarations a user writes, as frozen values.
+
+What belongs here: what a source, a feature group, an outcome and a model *are*.
+What does not: how Dagster runs them (`ml_assets/assets`), how names are cross-checked (`ml_assets/catalog`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+import polars as pl
+from pandera.polars import DataFrameModel
+
+from ml_assets.domain.errors import CatalogError
+
+Inputs = Mapping[str, pl.LazyFrame]
+Instant = Annotated[pl.Datetime, "us", "UTC"]
+
+
+def _no_limits() -> Mapping[str, float]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calendar:
+    """The days of a workload: local days in `timezone`, half-open `[first_day, end_day)`.
+
+    Labels may come up to `label_lag_days` after the event's day, so outcomes and performance reports run
+    that many days past `end_day`.
+    """
+
+    name: str
+    timezone: str
+    first_day: date
+    end_day: date
+    label_lag_days: int
+
+    @property
+    def outcome_end_day(self) -> date:
+        """The first day on which no label can arrive any more."""
+        return self.end_day + timedelta(days=self.label_lag_days)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """Columns of an event row that become known together, at the instant in column `known_at`."""
+
+    known_at: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Archive:
+    """A file, or a member of a zip, that an installed distribution ships: the origin of a source's extracts.
+
+    `sha256` pins its content, `references` names further CSV files of the same folder that `prepare` joins.
+    """
+
+    distribution: str
+    path: str
+    sha256: str
+    references: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSpec:
+    """Where events come from, what a good row is, and when each of its columns became known.
+
+    `prepare` turns the archive into rows with a `partition_date`, `parse` turns an extract into events
+    (event_time, known_at and facts in UTC); both are pure. `keys` identify a row and order a day.
+    """
+
+    name: str
+    calendar: Calendar
+    description: str
+    archive: Archive
+    prepare: Callable[[Inputs], pl.LazyFrame]
+    parse: Callable[[pl.LazyFrame], pl.LazyFrame]
+    contract: type[DataFrameModel]
+    keys: tuple[str, ...]
+    facts: tuple[Fact, ...] = ()
+    min_rows: int = 1
+    max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
+    max_bad_row_share: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureGroupSpec:
+    """Values of an entity over time, each with the instant from which it could have been known.
+
+    `compute` receives events of `[start - look_back_days, end)` and returns rows with the entity's keys,
+    event_time, known_at and the values; the platform cuts them to the days asked for. A value older than
+    `max_age` at prediction time counts as absent.
+    """
+
+    name: str
+    calendar: Calendar
+    description: str
+    entity: tuple[str, ...]
+    inputs: tuple[str, ...]
+    values: tuple[str, ...]
+    compute: Callable[[Inputs], pl.LazyFrame]
+    look_back_days: int = 0
+    max_age: timedelta = timedelta(days=1)
+    min_rows: int = 1
+    max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
+
+    def __post_init__(self) -> None:
+        if self.look_back_days < 0:
+            raise CatalogError(
+                f"feature group {self.name!r}: look_back_days is {self.look_back_days}, wanted 0 or more."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutcomeSpec:
+    """A label and the instant it became known.
+
+    `compute` receives the source's events and returns row_key, event_time, known_at and a 0/1 `label`.
+    """
+
+    name: str
+    calendar: Calendar
+    description: str
+    source: str
+    compute: Callable[[pl.LazyFrame], pl.LazyFrame]
+    min_rows: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradientBoosting:
+    """Hyper-parameters of scikit-learn's HistGradientBoostingClassifier, under its own names."""
+
+    learning_rate: float
+    max_iter: int
+    max_leaf_nodes: int
+    min_samples_leaf: int
+    l2_regularization: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateLimits:
+    """What a challenger must reach on the gate's rows; the first champion passes the absolute ones only."""
+
+    min_rows: int
+    min_roc_auc: float
+    max_ece: float
+    max_brier_rise: float
+    max_segment_brier_rise: float
+    min_segment_rows: int
+    segments: tuple[str, ...]
+    bootstrap_draws: int = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftLimits:
+    """When a day's inputs count as drifted.
+
+    `max_weighted_drift` is the share of the serving model's feature importance that may sit in drifted
+    columns before the day's report is over its limit.
+    """
+
+    alpha: float
+    practical_psi: float
+    max_weighted_drift: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricTrigger:
+    """Fire when at least `violations` of the last `cohorts` mature cohorts are worse than `target`, and the newest is."""
+
+    name: str
+    metric: Literal["roc_auc", "brier", "ece", "log_loss"]
+    target: float
+    violations: int
+    cohorts: int
+    min_coverage: float = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """A model: what it predicts, when the score is needed, from which features, and when to train anew.
+
+    `spine` is the feature group with one row per event; a score is needed `prediction_lead` before its
+    event_time. `features` are `group.column` names; those in `categorical` are encoded, the rest are numbers.
+    The slices before a training day, by event date: train | calibration_days | gate_days.
+    """
+
+    name: str
+    calendar: Calendar
+    description: str
+    outcome: str
+    spine: str
+    prediction_lead: timedelta
+    features: tuple[str, ...]
+    categorical: tuple[str, ...]
+    estimator: GradientBoosting
+    first_training_day: date
+    train_days: int
+    min_training_rows: int
+    gate: GateLimits
+    drift: DriftLimits
+    metric_triggers: tuple[MetricTrigger, ...] = ()
+    business_days: tuple[date, ...] = ()
+    calibration_days: int = 7
+    gate_days: int = 7
+    cool_down_days: int = 14
+    calibrators: tuple[Literal["none", "platt", "isotonic"], ...] = ("none", "platt", "isotonic")
+    decision_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.cool_down_days < self.calibration_days + self.gate_days:
+            raise CatalogError(
+                f"model {self.name!r}: cool_down_days is {self.cool_down_days}, wanted at least "
+                f"calibration_days + gate_days = {self.calibration_days + self.gate_days}, so that the gate's "
+                "days are unseen by the serving champion as well."
+            )
+        stray = sorted(set(self.categorical) - set(self.features))
+        if stray:
+            raise CatalogError(
+                f"model {self.name!r}: categorical names {stray}, which are not among its features "
+                f"{sorted(self.features)}."
+            )
+
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The features as columns of a training set: `group__column`."""
+        return tuple(column_of(feature) for feature in self.features)
+
+    @property
+    def categorical_columns(self) -> tuple[str, ...]:
+        """The categorical features as columns of a training set."""
+        return tuple(column_of(feature) for feature in self.categorical)
+
+    @property
+    def numeric_columns(self) -> tuple[str, ...]:
+        """The numeric features as columns of a training set."""
+        return tuple(column for column in self.feature_columns if column not in self.categorical_columns)
+
+
+def column_of(feature: str) -> str:
+    """The column a `group.column` feature has in training sets and at scoring: `group__column`."""
+    return feature.replace(".", "__", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything declared, by name, cross-checked."""
+
+    sources: Mapping[str, SourceSpec]
+    features: Mapping[str, FeatureGroupSpec]
+    outcomes: Mapping[str, OutcomeSpec]
+    models: Mapping[str, ModelSpec]
+
+    def groups_of(self, model: ModelSpec) -> dict[str, FeatureGroupSpec]:
+        """The feature groups a model reads, the spine first, in the order its features name them."""
+        names = [model.spine, *(feature.split(".", 1)[0] for feature in model.features)]
+        return {name: self.features[name] for name in dict.fromkeys(names)}
+
+

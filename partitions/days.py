@@ -1,0 +1,81 @@
+"""Days and half-open ranges of days, as values.
+
+What belongs here: naming a day, walking a range.
+What does not: Dagster objects (`definitions.py`), which days an asset reads (`windows.py`).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class DayRange:
+    """The days of the half-open range `[start, end)`."""
+
+    start: date
+    end: date
+
+    def __post_init__(self) -> None:
+        if self.end < self.start:
+            raise ValueError(f"a range of days must not end before it starts: [{self.start}, {self.end})")
+
+    def __iter__(self) -> Iterator[date]:
+        return (self.start + timedelta(days=offset) for offset in range(len(self)))
+
+    def __len__(self) -> int:
+        return (self.end - self.start).days
+
+    def __contains__(self, day: object) -> bool:
+        return isinstance(day, date) and self.start <= day < self.end
+
+    def __str__(self) -> str:
+        return f"[{self.start}, {self.end})"
+
+    @property
+    def last(self) -> date:
+        """The last day of the range."""
+        return self.end - timedelta(days=1)
+
+    def extended(self, *, back: int) -> "DayRange":
+        """The range that starts `back` days earlier."""
+        return DayRange(self.start - timedelta(days=back), self.end)
+
+    def instants(self, timezone: str) -> tuple[datetime, datetime]:
+        """The UTC instants at which the first day begins and the last one ends, local midnights of `timezone`."""
+        return midnight(self.start, timezone), midnight(self.end, timezone)
+
+
+def midnight(day: date, timezone: str) -> datetime:
+    """The UTC instant of local midnight at the start of `day` in `timezone`."""
+    local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(timezone))
+    return local.astimezone(ZoneInfo("UTC"))
+
+
+def key_of_day(day: date) -> str:
+    """The partition key of a day."""
+    return day.isoformat()
+
+
+def day_of_key(key: str) -> date:
+    """The day of a partition key; ValueError says what came when it is none."""
+    try:
+        return date.fromisoformat(key)
+    except ValueError as error:
+        raise ValueError(f"{key!r} is not a day; wanted YYYY-MM-DD, for example 2013-03-05.") from error
+
+
+def days_between(keys: Iterable[str]) -> DayRange:
+    """The range that a run's contiguous partition keys cover; an empty one for no keys.
+
+    Raises ValueError for keys with holes: a run covers a range, and a hole would be filled in silence.
+    """
+    days = sorted(day_of_key(key) for key in keys)
+    if not days:
+        return DayRange(date.min, date.min)
+    covered = DayRange(days[0], days[-1] + timedelta(days=1))
+    if len(covered) != len(days):
+        missing = sorted(set(covered) - set(days))
+        raise ValueError(f"a run must cover a range without holes; {covered} lacks {missing[:5]}")
+    return covered

@@ -1,0 +1,145 @@
+"""Dagster's IO manager over the lake: one commit a run and table, one record a day that was accepted.
+
+What belongs here: the translation between Dagster's partitions and days of the lake.
+What does not: arithmetic, verdicts, retries (`lake.py`, `delta_store.py`).
+
+dagster-deltalake supplies the configuration (root, storage options of the object stores). Its handler is not
+used: over several days it writes and reads only the first, takes any error while opening a table for a missing
+one and then overwrites every partition, and fails to count rows. `tests/test_stock_delta_defects.py` shows each.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    InitResourceContext,
+    InputContext,
+    IOManager,
+    MetadataValue,
+    OutputContext,
+    TableColumn,
+    TableSchema,
+)
+from dagster_deltalake import DeltaLakeIOManager
+from dagster_deltalake.config import LocalConfig
+
+from pydantic import Field
+
+from ml_assets.domain.content import content_hashes
+from ml_assets.domain.day_frame import DayBatch, DayFrame
+from partitions.days import days_between, key_of_day
+from resources.delta_store import Commit, DeltaStore
+from resources.lake import Lake
+
+# Dagster's internal tag: with it a run records only the materialisations its code yields. Without it a range
+# run marks every day of the range materialised, rejected ones too, and gives all of them one data version.
+DEFER_EVENTS = "dagster/defer_asset_events"
+DATA_VERSION = "dagster/data_version"
+DATA_VERSION_IS_OURS = "dagster/data_version_is_user_provided"
+CODE_VERSION = "dagster/code_version"
+
+
+def table_of(key: AssetKey) -> str:
+    """The lake's table of an asset: its key's path."""
+    return "/".join(key.path)
+
+
+class DeltaDaysIOManager(IOManager):
+    """Stores a `DayBatch`, loads a `DayFrame`."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def load_input(self, context: InputContext) -> DayFrame:
+        """The accepted rows of the upstream days this run reads; no upstream days means zero rows."""
+        days = days_between(context.asset_partition_keys)
+        return self._lake.read(table_of(context.asset_key), days.start, days.end)
+
+    def handle_output(self, context: OutputContext, obj: DayBatch) -> Iterator[AssetMaterialization]:
+        """Writes the accepted days in one commit and yields one materialisation for each of them."""
+        run = days_between(context.asset_partition_keys)
+        strays = sorted(day for day in obj.verdicts if day not in run)
+        if strays:
+            raise ValueError(f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}")
+        _record_days_ourselves(context)
+        code_version = context.step_context.job_def.asset_layer.get(context.asset_key).code_version or ""
+        commit = self._lake.write(table_of(context.asset_key), obj, _provenance(context, obj, code_version))
+        if commit is None:
+            return
+        yield from _materializations(context.asset_key, obj, commit, code_version)
+
+
+class DeltaDaysIO(DeltaLakeIOManager):
+    """dagster-deltalake's configuration with this platform's reading and writing behind it."""
+
+    object_store_options: dict[str, str] = Field(
+        default={}, description="Further storage options, passed on untouched: endpoint, credentials and the like."
+    )
+
+    @staticmethod
+    def type_handlers() -> list[Any]:
+        """None: the stock handlers are what this class replaces."""
+        return []
+
+    def create_io_manager(self, context: InitResourceContext) -> DeltaDaysIOManager:  # noqa: ARG002
+        """The IO manager of a run; the context is part of Dagster's signature."""
+        options = self.storage_options
+        chosen = {} if isinstance(options, LocalConfig) else options.str_dict()
+        client = self.client_options.str_dict() if self.client_options else {}
+        return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options})))
+
+
+def _record_days_ourselves(context: OutputContext) -> None:
+    # The tag is read from the run object at hand when Dagster would record the days itself; a run created
+    # elsewhere (UI, daemon, CLI) gets it here, so that its planned records exist and a crash shows as failed.
+    tags = context.step_context.dagster_run.tags
+    if not isinstance(tags, dict):
+        raise TypeError("the run's tags cannot be amended; rejected days would be marked materialised")
+    tags[DEFER_EVENTS] = "true"
+
+
+def _provenance(context: OutputContext, batch: DayBatch, code_version: str) -> dict[str, str]:
+    accepted = batch.accepted
+    versions = {f"input:{table}": str(version) for table, version in sorted(batch.inputs.items())}
+    return {
+        "run_id": context.run_id,
+        "partitions": f"{accepted[0]}..{accepted[-1]}" if accepted else "",
+        "code_version": code_version,
+        **versions,
+    }
+
+
+def _materializations(
+    key: AssetKey, batch: DayBatch, commit: Commit, code_version: str
+) -> Iterator[AssetMaterialization]:
+    hashes = content_hashes(batch.rows, leave_out=batch.leave_out)
+    columns = TableSchema(columns=[TableColumn(name, kind) for name, kind in commit.schema.items()])
+    accepted = batch.accepted
+    for day in accepted:
+        metadata: dict[str, Any] = {
+            "dagster/partition_row_count": commit.rows_by_day[day],
+            "bytes": commit.bytes_by_day[day],
+            "delta_version": commit.version,
+            **_inputs(batch.inputs),
+            **batch.notes.get(day, {}),
+        }
+        if day == accepted[-1]:
+            # A schema is long and the same for all days of a commit: once is enough.
+            metadata |= {
+                "dagster/column_schema": MetadataValue.table_schema(columns),
+                "dagster/table_name": commit.table,
+            }
+        yield AssetMaterialization(
+            asset_key=key,
+            partition=key_of_day(day),
+            metadata=metadata,
+            tags={DATA_VERSION: hashes[day], DATA_VERSION_IS_OURS: "true", CODE_VERSION: code_version},
+        )
+
+
+def _inputs(inputs: Mapping[str, int | None]) -> dict[str, str]:
+    versions = ", ".join(f"{table}@{version}" for table, version in sorted(inputs.items()))
+    return {"inputs": versions} if versions else {}
+

@@ -1,0 +1,61 @@
+"""The only reader of the environment, and the only writer of what other tools read from it.
+
+What belongs here: where the home is, thread counts, telemetry switches.
+What does not: decisions, directories being made (`home.py`).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+HOME_VARIABLE = "ML_ASSETS_HOME"
+STORAGE_OPTION_PREFIX = "ML_ASSETS_STORAGE_"
+# What other tools must find in the environment before they are imported: no telemetry, no surprises.
+PROCESS_ENVIRONMENT = {
+    "DAGSTER_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_ENV_CREATION": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
+}
+
+
+def home_path() -> Path:
+    """The home directory: `$ML_ASSETS_HOME`, or `.ml_assets` in the checkout."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    return Path(chosen).expanduser().resolve() if chosen else checkout() / ".ml_assets"
+
+
+def checkout() -> Path:
+    """The folder that holds `workspace.yaml` and the packages."""
+    return Path(__file__).resolve().parent.parent
+
+
+def lake_root(home: Path) -> str:
+    """Where the lake lies: `$ML_ASSETS_LAKE` (an object store's URI), or `lake` in the home."""
+    return os.environ.get("ML_ASSETS_LAKE") or str(home / "lake")
+
+
+def storage_options() -> Mapping[str, str]:
+    """Object-store options for the lake: every `$ML_ASSETS_STORAGE_<NAME>` as `<NAME>`."""
+    return {
+        name.removeprefix(STORAGE_OPTION_PREFIX): value
+        for name, value in os.environ.items()
+        if name.startswith(STORAGE_OPTION_PREFIX)
+    }
+
+
+def prepare_process(home: Path | None = None) -> None:
+    """Switch telemetry off for this process and its children; name Dagster's home when one is given."""
+    for name, value in PROCESS_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if home is not None:
+        os.environ["DAGSTER_HOME"] = str(home / "dagster")
+        os.environ[HOME_VARIABLE] = str(home)
+
+
+def child_environment(home: Path) -> dict[str, str]:
+    """The environment for a process that works on `home`."""
+    prepare_process(home)
+    return dict(os.environ)
