@@ -4,7 +4,7 @@ What belongs here: which days exist, which days an asset reads, how a day is nam
 What does not: anything that touches data, Dagster runs or the environment.
 """
 
-from partitions.days import DayRange, days_between, day_of_key, key_of_day
+from partitions.days import DayRange, day_of_key, days_between, key_of_day
 from partitions.definitions import event_days, outcome_days
 from partitions.windows import same_days, trailing_days, training_slices, window_before
 

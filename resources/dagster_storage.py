@@ -34,6 +34,7 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
     An event is written in one transaction, with its tags, its asset row and its check row, and so is a
     batch of events; after an error nothing of it is there. Losing power can lose the newest transactions but
     not damage the file (WAL, `synchronous=NORMAL`); a killed process loses nothing it had committed.
+    `DAGSTER_EVENT_BATCH_SIZE` above 0 makes Dagster hand over planned events and materialisations in batches.
 
     Storage objects may be shared by threads and, over one `base_dir`, by processes. A second writer waits up
     to 30 s for the first before SQLite says "database is locked".

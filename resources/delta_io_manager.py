@@ -24,7 +24,6 @@ from dagster import (
 )
 from dagster_deltalake import DeltaLakeIOManager
 from dagster_deltalake.config import LocalConfig
-
 from pydantic import Field
 
 from ml_assets.domain.content import content_hashes
@@ -75,7 +74,8 @@ class DeltaDaysIO(DeltaLakeIOManager):
     """dagster-deltalake's configuration with this platform's reading and writing behind it."""
 
     object_store_options: dict[str, str] = Field(
-        default={}, description="Further storage options, passed on untouched: endpoint, credentials and the like."
+        default={},
+        description="Further storage options, passed on untouched: endpoint, credentials and the like.",
     )
 
     @staticmethod
@@ -88,7 +88,9 @@ class DeltaDaysIO(DeltaLakeIOManager):
         options = self.storage_options
         chosen = {} if isinstance(options, LocalConfig) else options.str_dict()
         client = self.client_options.str_dict() if self.client_options else {}
-        return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options})))
+        return DeltaDaysIOManager(
+            Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options}))
+        )
 
 
 def _record_days_ourselves(context: OutputContext) -> None:
@@ -142,4 +144,3 @@ def _materializations(
 def _inputs(inputs: Mapping[str, int | None]) -> dict[str, str]:
     versions = ", ".join(f"{table}@{version}" for table, version in sorted(inputs.items()))
     return {"inputs": versions} if versions else {}
-

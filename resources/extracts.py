@@ -107,7 +107,9 @@ class Extracts:
 def _parsed(source: SourceSpec, paths: list[Path]) -> pl.DataFrame:
     if not paths:
         raise FileNotFoundError(2, "no extract of these days")
-    locked = pl.scan_parquet(paths, glob=False, include_file_paths="path").select("path", DAY).unique().collect()
+    locked = (
+        pl.scan_parquet(paths, glob=False, include_file_paths="path").select("path", DAY).unique().collect()
+    )
     for path, day in locked.iter_rows():
         if Path(path).stem != str(day):
             raise pl.exceptions.InvalidOperationError(f"it holds rows of {day}")

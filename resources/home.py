@@ -122,7 +122,7 @@ def _check(path: Path) -> None:
         layout = json.loads(marker.read_text())["layout"]
     except (ValueError, KeyError, TypeError) as error:
         raise HomeError(
-            f"{marker} is damaged ({error!r}), wanted {{\"layout\": {LAYOUT}}}. Nothing was changed; move the home "
+            f'{marker} is damaged ({error!r}), wanted {{"layout": {LAYOUT}}}. Nothing was changed; move the home '
             "away or restore the file."
         ) from error
     if layout != LAYOUT:

@@ -76,7 +76,11 @@ class Lake:
         healed = [day for day in accepted if day in red_before]
         if healed:
             self.store.replace_days(
-                _rejections(table), _rejection_rows({}), healed, commit_metadata=metadata, allow_empty_days=True
+                _rejections(table),
+                _rejection_rows({}),
+                healed,
+                commit_metadata=metadata,
+                allow_empty_days=True,
             )
         return commit
 
@@ -110,9 +114,7 @@ class Lake:
         if not holding:
             return
         payload = pl.struct(pl.exclude(REASONS)).struct.json_encode()
-        rows = batch.quarantined.select(
-            DAY, pl.col(REASONS).list.join("; "), payload.alias("payload")
-        )
+        rows = batch.quarantined.select(DAY, pl.col(REASONS).list.join("; "), payload.alias("payload"))
         self.store.replace_days(
             target, rows, sorted(holding), commit_metadata=metadata, allow_empty_days=True
         )

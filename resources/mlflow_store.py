@@ -78,7 +78,12 @@ class MlflowStore(ConfigurableResource):
             "env": {},
             "extra_tags": {},
         }
-        schema = Shape({name: DagsterField(field.config_type, is_required=field.is_required) for name, field in CONFIG_SCHEMA.items()})
+        schema = Shape(
+            {
+                name: DagsterField(field.config_type, is_required=field.is_required)
+                for name, field in CONFIG_SCHEMA.items()
+            }
+        )
         checked = validate_config(schema, chosen)
         if not checked.success:
             raise ValueError(f"dagster-mlflow refuses this configuration: {checked.errors}")
@@ -97,4 +102,6 @@ class MlflowStore(ConfigurableResource):
         known = client.get_experiment_by_name(self.experiment_name)
         if known is not None:
             return known.experiment_id
-        return client.create_experiment(self.experiment_name, artifact_location=Path(self.artifact_root).as_uri())
+        return client.create_experiment(
+            self.experiment_name, artifact_location=Path(self.artifact_root).as_uri()
+        )

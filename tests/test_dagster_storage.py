@@ -519,10 +519,11 @@ def test_watchers_hear_what_another_connection_writes_and_stop_when_told(
     writer.store_event(message("last"))
     assert last.wait(PATIENCE_S)
     pooled.end_watch("run", hear)
-    pooled.dispose()
     writer.store_event(message("unheard"))
+    pooled.watch("watched to the end", None, hear)
+    pooled.dispose()
     assert heard == ["first", "last"]
-    assert not [thread for thread in threading.enumerate() if "sql-event-watch" in thread.name]
+    assert not [thread for thread in threading.enumerate() if "watched to the end" in thread.name]
     writer.dispose()
 
 

@@ -29,7 +29,9 @@ def events_asset(source: SourceSpec) -> AssetsDefinition:
         verdicts = judge_days(
             split.good, readable, limits, bad_rows=bad, max_bad_row_share=source.max_bad_row_share
         )
-        unreadable = {day: Verdict(passed=False, reasons=(reason,)) for day, reason in read.unreadable.items()}
+        unreadable = {
+            day: Verdict(passed=False, reasons=(reason,)) for day, reason in read.unreadable.items()
+        }
         return DayBatch(rows=split.good, verdicts={**verdicts, **unreadable}, quarantined=split.bad)
 
     return partitioned_asset(

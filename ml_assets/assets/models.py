@@ -71,7 +71,9 @@ def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> p
     seed = seed_of(model.name, day.isoformat())
     candidate = fit_candidate(model, train, held_out, seed=seed)
     training_hash = content_hashes(rows, leave_out={"event_day"})[day]
-    model_version = f"{day}-{fingerprint(CANDIDATE, candidate.probe, training_hash, version, model.estimator, seed)}"
+    model_version = (
+        f"{day}-{fingerprint(CANDIDATE, candidate.probe, training_hash, version, model.estimator, seed)}"
+    )
     measured = evaluate(held_out["label"].to_numpy(), candidate.scores)
     metrics: dict[str, float] = {
         f"held_out_{name}": value
@@ -99,7 +101,10 @@ def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> p
         params={**_parameters(model), **recorded},
         metrics=metrics,
         tags={f"library.{name}": release for name, release in libraries().items()},
-        files={"pipeline.skops": candidate.artefact, "importances.json": _json(candidate.importances).encode()},
+        files={
+            "pipeline.skops": candidate.artefact,
+            "importances.json": _json(candidate.importances).encode(),
+        },
     )
     return pl.DataFrame(
         {
@@ -146,7 +151,9 @@ def scored(model: ModelSpec, stored: Mapping[str, object], rows: pl.DataFrame) -
     """The raw scores of rows by a stored candidate."""
     artefact = stored["artefact"]
     if not isinstance(artefact, bytes):
-        raise ArtefactError(f"{stored['model_version']}: the artefact is {type(artefact).__name__}, wanted bytes.")
+        raise ArtefactError(
+            f"{stored['model_version']}: the artefact is {type(artefact).__name__}, wanted bytes."
+        )
     return pl.Series(SCORE, score(model, artefact, rows))
 
 

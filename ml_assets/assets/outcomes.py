@@ -42,7 +42,10 @@ def outcomes_asset(outcome: OutcomeSpec) -> AssetsDefinition:
             code_version=code_fingerprint(outcome.compute),
             parents={
                 outcome.source: parent(
-                    key("events", outcome.source), trailing_days(calendar.label_lag_days), calendar, same_day=True
+                    key("events", outcome.source),
+                    trailing_days(calendar.label_lag_days),
+                    calendar,
+                    same_day=True,
                 )
             },
             outcome_calendar=True,

@@ -82,7 +82,12 @@ def days_of(calendar: Calendar, *, outcome_calendar: bool = False) -> DailyParti
 
 
 def parent(
-    key: AssetKey, mapping: PartitionMapping, calendar: Calendar, *, same_day: bool, outcome_calendar: bool = False
+    key: AssetKey,
+    mapping: PartitionMapping,
+    calendar: Calendar,
+    *,
+    same_day: bool,
+    outcome_calendar: bool = False,
 ) -> Parent:
     """An upstream asset of the same workload."""
     end = calendar.outcome_end_day if outcome_calendar else calendar.end_day

@@ -28,7 +28,9 @@ def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
         predictions = ready.inputs["predictions"]
         if not predictions.days:
             return DayBatch(
-                rows=pl.DataFrame(), verdicts={}, skipped=dict.fromkeys(ready.days, "no predictions were made")
+                rows=pl.DataFrame(),
+                verdicts={},
+                skipped=dict.fromkeys(ready.days, "no predictions were made"),
             )
         reports = cohort_reports(
             ready.inputs["outcomes"].rows.collect(),
@@ -36,7 +38,7 @@ def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
             timezone=calendar.timezone,
             lag_days=lag,
         ).filter(pl.col(DAY).is_in(list(ready.days)))
-        skipped = {day: "no prediction's label arrived" for day in set(ready.days) - set(reports[DAY])}
+        skipped = dict.fromkeys(set(ready.days) - set(reports[DAY]), "no prediction's label arrived")
         days = [day for day in ready.days if day not in skipped]
         return DayBatch(rows=reports, verdicts=judge_days(reports, days, LIMITS), skipped=skipped)
 
@@ -50,9 +52,15 @@ def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
             code_version=code_fingerprint(cohort_reports),
             parents={
                 "outcomes": parent(
-                    key("outcomes", model.outcome), trailing_days(lag), calendar, same_day=True, outcome_calendar=True
+                    key("outcomes", model.outcome),
+                    trailing_days(lag),
+                    calendar,
+                    same_day=True,
+                    outcome_calendar=True,
                 ),
-                "predictions": parent(key("predictions", model.name), trailing_days(lag), calendar, same_day=False),
+                "predictions": parent(
+                    key("predictions", model.name), trailing_days(lag), calendar, same_day=False
+                ),
             },
             outcome_calendar=True,
         ),

@@ -35,7 +35,7 @@ def predictions_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
     def body(ready: Ready) -> DayBatch:
         serving = ready.inputs["champions"].rows.select(DAY, *VERSIONS).collect()
         served = serving.filter(pl.col("model_version").is_not_null(), pl.col(DAY).is_in(list(ready.days)))
-        skipped = {day: "no champion serves this day yet" for day in set(ready.days) - set(served[DAY])}
+        skipped = dict.fromkeys(set(ready.days) - set(served[DAY]), "no champion serves this day yet")
         days = [day for day in ready.days if day not in skipped]
         if not days:
             return DayBatch(rows=pl.DataFrame(), verdicts={}, skipped=skipped)
@@ -73,7 +73,10 @@ def feature_parents(model: ModelSpec, catalog: Catalog) -> Mapping[str, Parent]:
     """The feature groups of a model over the day and as far back as a value may be old."""
     return {
         name: parent(
-            key("features", name), trailing_days(-(-int(group.max_age.total_seconds()) // 86_400)), model.calendar, same_day=True
+            key("features", name),
+            trailing_days(-(-int(group.max_age.total_seconds()) // 86_400)),
+            model.calendar,
+            same_day=True,
         )
         for name, group in catalog.groups_of(model).items()
     }

@@ -51,7 +51,9 @@ def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
             group=model.name,
             kinds=frozenset({"polars", "deltalake"}),
             description=f"Whether {model.name} is trained at the day, which trigger fired or why none did.",
-            code_version=fingerprint(code_fingerprint(decide), model.drift, model.metric_triggers, model.cool_down_days),
+            code_version=fingerprint(
+                code_fingerprint(decide), model.drift, model.metric_triggers, model.cool_down_days
+            ),
             parents={
                 "drift": parent(key("drift_reports", model.name), window_before(1), calendar, same_day=False),
                 "performance": parent(
@@ -62,7 +64,10 @@ def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
                     outcome_calendar=True,
                 ),
                 "champions": parent(
-                    key("champions", model.name), window_before(model.cool_down_days), calendar, same_day=False
+                    key("champions", model.name),
+                    window_before(model.cool_down_days),
+                    calendar,
+                    same_day=False,
                 ),
             },
         ),

@@ -257,7 +257,7 @@ def _constant_offset(truth: npt.NDArray[np.generic]) -> float:
 
 def _isotonic_knots(score: Floats, truth: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
     # Here and not above: importing scikit-learn takes over a second, and only fitting needs it.
-    from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415
+    from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, truth)
     return tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_))

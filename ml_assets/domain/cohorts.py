@@ -25,7 +25,10 @@ def cohort_reports(
         pl.len().alias("predictions"), pl.col("model_version").first()
     )
     labels = outcomes.select(
-        "row_key", "label", pl.col(DAY).alias("known_day"), local_day(pl.col("event_time"), timezone).alias("cohort")
+        "row_key",
+        "label",
+        pl.col(DAY).alias("known_day"),
+        local_day(pl.col("event_time"), timezone).alias("cohort"),
     )
     matched = labels.join(
         predictions.select("row_key", pl.col(DAY).alias("cohort"), "score", "probability"),
@@ -50,6 +53,8 @@ def cohort_reports(
         )
         .join(made, on="cohort")
         .with_columns((pl.col("n") / pl.col("predictions")).alias("coverage"))
-        .select(DAY, "cohort", "model_version", "n", "predictions", "coverage", *METRICS, "raw_brier", "raw_ece")
+        .select(
+            DAY, "cohort", "model_version", "n", "predictions", "coverage", *METRICS, "raw_brier", "raw_ece"
+        )
         .sort(DAY, "cohort")
     )

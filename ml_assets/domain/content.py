@@ -29,9 +29,7 @@ def content_hashes(frame: pl.DataFrame, *, leave_out: Collection[str] = ()) -> d
     schema = ",".join(f"{column}:{frame.schema[column]}" for column in columns)
     salt = zlib.crc32(f"{pl.__version__}|{schema}".encode())
     kept = frame.select(columns)
-    hashed = pl.DataFrame(
-        [frame[DAY], *(kept.hash_rows(seed).alias(str(seed)) for seed in _SEEDS)]
-    )
+    hashed = pl.DataFrame([frame[DAY], *(kept.hash_rows(seed).alias(str(seed)) for seed in _SEEDS)])
     sums = hashed.group_by(DAY).agg(pl.len(), *(pl.col(str(seed)).sum() for seed in _SEEDS))
     return {
         day: f"{salt:08x}{rows:08x}" + "".join(f"{part & (2**64 - 1):016x}" for part in parts)

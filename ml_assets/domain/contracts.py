@@ -58,9 +58,14 @@ def split_rows(frame: pl.DataFrame, contract: type[DataFrameModel]) -> SplitRows
     except SchemaErrors as errors:
         cases = errors.failure_cases
     else:
-        return SplitRows(frame, frame.clear().with_columns(pl.lit([], dtype=pl.List(pl.String)).alias(REASONS)))
+        return SplitRows(
+            frame, frame.clear().with_columns(pl.lit([], dtype=pl.List(pl.String)).alias(REASONS))
+        )
     reason = pl.format(
-        "{}: {} came, wanted {}", pl.col("column").fill_null("row"), pl.col("failure_case").cast(pl.String), "check"
+        "{}: {} came, wanted {}",
+        pl.col("column").fill_null("row"),
+        pl.col("failure_case").cast(pl.String),
+        "check",
     )
     cases = cases.select(pl.col("index").cast(pl.UInt32), reason.fill_null("broken contract").alias(REASONS))
     everybody = cases.filter(pl.col("index").is_null())[REASONS].unique(maintain_order=True)
@@ -91,16 +96,21 @@ def judge_days(
     """
     counted = _counts(frame, limits)
     return {
-        day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share) for day in days
+        day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share)
+        for day in days
     }
 
 
 def _counts(frame: pl.DataFrame, limits: DayLimits) -> dict[date, dict[str, int]]:
     doubled = pl.struct(limits.key).is_duplicated().sum() if limits.key else pl.lit(0)
-    counts = frame.lazy().group_by(DAY).agg(
-        pl.len().alias("rows"),
-        doubled.alias("doubled_keys"),
-        *(pl.col(column).null_count().alias(f"null:{column}") for column in limits.limited_columns),
+    counts = (
+        frame.lazy()
+        .group_by(DAY)
+        .agg(
+            pl.len().alias("rows"),
+            doubled.alias("doubled_keys"),
+            *(pl.col(column).null_count().alias(f"null:{column}") for column in limits.limited_columns),
+        )
     )
     return {row.pop(DAY): row for row in counts.collect().to_dicts()}
 
@@ -127,7 +137,11 @@ def _judge(counted: Mapping[str, int], limits: DayLimits, bad: int, max_bad_row_
     return Verdict(
         passed=not reasons,
         reasons=tuple(reasons),
-        measured={"rows": rows, "bad_rows": bad, "most_null_column": worst_column, "most_null_share": worst_share},
+        measured={
+            "rows": rows,
+            "bad_rows": bad,
+            "most_null_column": worst_column,
+            "most_null_share": worst_share,
+        },
         limits={"min_rows": limits.min_rows, "max_bad_row_share": max_bad_row_share},
     )
-

@@ -147,9 +147,7 @@ _DAY_SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def psi(
-    reference_counts: npt.ArrayLike, current_counts: npt.ArrayLike, floor: float = SHARE_FLOOR
-) -> npt.NDArray[np.float64]:
+def psi(reference_counts: npt.ArrayLike, current_counts: npt.ArrayLike, floor: float = SHARE_FLOOR) -> Floats:
     """Population stability index Σ (q - p)·ln(q / p) of two sets of counts over the same bins.
 
     Bins lie on the last axis; other axes broadcast, so many days are one call; 0-dimensional for one.
@@ -181,7 +179,7 @@ def _shares(counts: npt.ArrayLike) -> Floats:
     return shares
 
 
-def psi_null_quantile(n: int, m: npt.ArrayLike, bins: int, alpha: float) -> npt.NDArray[np.float64]:
+def psi_null_quantile(n: int, m: npt.ArrayLike, bins: int, alpha: float) -> Floats:
     """The PSI that n and m rows of the *same* distribution exceed with probability `alpha`.
 
     (1/n + 1/m)·χ²(1 - alpha; bins - 1), Yurdakul 2018. `m` may be an array. Holds from about 20 rows a bin:
@@ -189,7 +187,7 @@ def psi_null_quantile(n: int, m: npt.ArrayLike, bins: int, alpha: float) -> npt.
     28 %, because an empty bin alone then costs more.
     """
     # Here and not above: importing scipy.special costs 0.1 s that a code location need not pay.
-    from scipy.special import chdtri  # noqa: PLC0415
+    from scipy.special import chdtri
 
     quantile: Floats = (1 / n + 1 / np.asarray(m, dtype=np.float64)) * chdtri(bins - 1, alpha)
     return quantile
@@ -219,20 +217,20 @@ def _both_samples(reference: ColumnReference, values: npt.ArrayLike) -> tuple[Fl
     return np.array(reference.quantiles), present
 
 
-def ks_p_value(d: npt.ArrayLike, n: npt.ArrayLike, m: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def ks_p_value(d: npt.ArrayLike, n: npt.ArrayLike, m: npt.ArrayLike) -> Floats:
     """The asymptotic probability of a distance of `d` or more between n and m rows of one distribution.
 
     Kolmogorov's distribution at d·√(n·m/(n + m)) (`scipy.stats.kstwobign`); too large for few rows.
     """
-    from scipy.special import kolmogorov  # noqa: PLC0415 - see psi_null_quantile
+    from scipy.special import kolmogorov
 
     probability: Floats = kolmogorov(np.asarray(d, dtype=np.float64) * np.sqrt(_effective_n(n, m)))
     return probability
 
 
-def ks_critical_value(n: npt.ArrayLike, m: npt.ArrayLike, alpha: float) -> npt.NDArray[np.float64]:
+def ks_critical_value(n: npt.ArrayLike, m: npt.ArrayLike, alpha: float) -> Floats:
     """The distance whose `ks_p_value` is `alpha`."""
-    from scipy.special import kolmogi  # noqa: PLC0415 - see psi_null_quantile
+    from scipy.special import kolmogi
 
     distance: Floats = kolmogi(alpha) / np.sqrt(_effective_n(n, m))
     return distance
@@ -280,7 +278,7 @@ def chi_squared_p_value(reference_counts: npt.ArrayLike, current_counts: npt.Arr
     Both sides are samples (Evidently's form takes the reference as exact and reports too small a p); no
     continuity correction. Bins empty on both sides are left out; 1.0 where one bin or none remains.
     """
-    from scipy.special import chdtrc  # noqa: PLC0415 - see psi_null_quantile
+    from scipy.special import chdtrc
 
     table = np.array([reference_counts, current_counts], dtype=np.float64)
     _shares(table)
@@ -440,7 +438,7 @@ def _with_block_limits(
 ) -> ColumnReference:
     by_day, ks = _counts_and_ks(reference, values, code, days)
     rows = by_day.sum(axis=1)
-    eligible = (rows >= min_day_rows) & (rows < reference.n)
+    eligible = rows >= min_day_rows
     if eligible.sum() < 2:
         return reference
     others = np.array(reference.counts) - by_day

@@ -125,9 +125,11 @@ def _metric(trigger: MetricTrigger, day: date, performance: pl.DataFrame) -> tup
         .sort("cohort")
         .tail(trigger.cohorts)
     )
-    worse = pl.col(trigger.metric) < trigger.target if trigger.metric in WORSE_WHEN_LOWER else pl.col(
-        trigger.metric
-    ) > trigger.target
+    worse = (
+        pl.col(trigger.metric) < trigger.target
+        if trigger.metric in WORSE_WHEN_LOWER
+        else pl.col(trigger.metric) > trigger.target
+    )
     violated = mature.select(worse)[trigger.metric].to_list()
     fired = len(violated) == trigger.cohorts and sum(violated) >= trigger.violations and violated[-1]
     bound = "below" if trigger.metric in WORSE_WHEN_LOWER else "above"

@@ -258,5 +258,3 @@ class Catalog:
         """The feature groups a model reads, the spine first, in the order its features name them."""
         names = [model.spine, *(feature.split(".", 1)[0] for feature in model.features)]
         return {name: self.features[name] for name in dict.fromkeys(names)}
-
-

@@ -20,6 +20,7 @@ from ml_assets.domain.specs import ModelSpec
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+    from threadpoolctl import threadpool_limits
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,13 +58,15 @@ def fit_candidate(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame,
     `held_out` when a column is permuted, floored at 0, scaled to sum to 1.
     """
     pipeline = _pipeline(model, seed)
-    pipeline.fit(train.select(model.feature_columns), train["label"].to_numpy())
+    with _one_thread():
+        pipeline.fit(train.select(model.feature_columns), train["label"].to_numpy())
+        importances = _importances(pipeline, model, held_out, seed)
     scores = _positive(pipeline, model, held_out)
     return Candidate(
         artefact=_dump(pipeline),
         probe=fingerprint(scores[:PROBE_ROWS].tolist()),
         scores=scores,
-        importances=_importances(pipeline, model, held_out, seed),
+        importances=importances,
     )
 
 
@@ -121,11 +124,21 @@ def _pipeline(model: ModelSpec, seed: int) -> "Pipeline":
 
 
 def _positive(pipeline: "Pipeline", model: ModelSpec, rows: pl.DataFrame) -> Floats:
-    scores: Floats = pipeline.predict_proba(rows.select(model.feature_columns))[:, 1].astype(np.float64)
+    with _one_thread():
+        scores: Floats = pipeline.predict_proba(rows.select(model.feature_columns))[:, 1].astype(np.float64)
     return scores
 
 
-def _importances(pipeline: "Pipeline", model: ModelSpec, held_out: pl.DataFrame, seed: int) -> dict[str, float]:
+def _one_thread() -> "threadpool_limits":
+    # OpenMP's threads wait by spinning: on a busy machine two of them took over ten times as long as one.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1)
+
+
+def _importances(
+    pipeline: "Pipeline", model: ModelSpec, held_out: pl.DataFrame, seed: int
+) -> dict[str, float]:
     from sklearn.inspection import permutation_importance
 
     encoded = pipeline.named_steps["encode"].transform(held_out.select(model.feature_columns))

@@ -28,7 +28,10 @@ def compute(events: Inputs) -> pl.LazyFrame:
             pl.col(delay).cast(pl.Float64).alias("last_delay"),
             pl.lit(is_landing).alias("landed"),
         )
-        for known_at, delay, is_landing in (("departed_at", "dep_delay", 0.0), ("arrived_at", "arr_delay", 1.0))
+        for known_at, delay, is_landing in (
+            ("departed_at", "dep_delay", 0.0),
+            ("arrived_at", "arr_delay", 1.0),
+        )
     )
     return (
         pl.concat([left, landed])

@@ -10,7 +10,7 @@ import polars as pl
 
 from ml_assets.catalog.calendars import FLIGHTS
 from ml_assets.domain.local_days import DAY, local_midnight
-from ml_assets.domain.specs import FeatureGroupSpec, Inputs
+from ml_assets.domain.specs import FeatureGroupSpec
 
 # A flight counts only if it became known within this many days of its scheduled day: what makes a day's
 # rows depend on a bounded number of days of events.
@@ -24,7 +24,16 @@ def recent_delays(flights: pl.LazyFrame, entity: tuple[str, ...], window: timede
     """
     last_instant = local_midnight(pl.col(DAY) + pl.duration(days=LATEST_DAYS), FLIGHTS.timezone)
     late = (pl.col("arr_delay") >= 30).cast(pl.Int64)
-    landed = _steps(flights, entity, window, "arrived_at", last_instant, landed=1, arr_delay=pl.col("arr_delay"), late=late)
+    landed = _steps(
+        flights,
+        entity,
+        window,
+        "arrived_at",
+        last_instant,
+        landed=1,
+        arr_delay=pl.col("arr_delay"),
+        late=late,
+    )
     left = _steps(flights, entity, window, "departed_at", last_instant, left=1, dep_delay=pl.col("dep_delay"))
     running = ("landed", "arr_delay", "late", "left", "dep_delay")
     return (
@@ -54,7 +63,10 @@ def _steps(
     **values: pl.Expr | int,
 ) -> pl.LazyFrame:
     """What enters a running sum at `known_at` and leaves it again one window later."""
-    columns = [(pl.lit(value) if isinstance(value, int) else value).cast(pl.Int64).alias(name) for name, value in values.items()]
+    columns = [
+        (pl.lit(value) if isinstance(value, int) else value).cast(pl.Int64).alias(name)
+        for name, value in values.items()
+    ]
     enters = flights.filter(pl.col(known_at) < last_instant).select(
         *entity, pl.col(known_at).alias("known_at"), *columns
     )

@@ -1,0 +1,56 @@
+"""Serves Dagster's UI and daemon over a home, one at a time.
+
+What belongs here: starting and ending `dagster dev`. What does not: what it serves.
+"""
+
+import subprocess
+import sys
+import time
+
+from dagster import DagsterInstance
+
+from ml_assets.domain.errors import HomeError
+from resources.home import Home
+from resources.settings import checkout, child_environment
+
+HEARTBEAT_S = 60
+
+
+def serve(home: Home, port: int) -> int:
+    """The exit status of `dagster dev` over the home, served on loopback until it is interrupted.
+
+    Raises HomeError when another daemon is alive on the home: two would launch every run twice.
+    """
+    environment = child_environment(home)
+    with DagsterInstance.from_config(str(home.dagster)) as instance:
+        refuse_second_daemon(instance, home)
+        command = [sys.executable, "-m", "dagster", "dev", "-w", str(checkout() / "workspace.yaml")]
+        served = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)], env=environment, cwd=checkout()
+        )
+        try:
+            return served.wait()
+        except KeyboardInterrupt:
+            # The children got the same interrupt from the terminal; they are given time to close their runs.
+            return served.wait(timeout=60)
+        finally:
+            if served.poll() is None:
+                served.terminate()
+                served.wait(timeout=60)
+            instance.wipe_daemon_heartbeats()
+
+
+def refuse_second_daemon(instance: DagsterInstance, home: Home) -> None:
+    """Raises HomeError when a daemon has reported on this home within the last minute."""
+    now = time.time()
+    alive = {
+        kind: now - heartbeat.timestamp
+        for kind, heartbeat in instance.get_daemon_heartbeats().items()
+        if now - heartbeat.timestamp < HEARTBEAT_S
+    }
+    if alive:
+        kind, age = min(alive.items(), key=lambda item: item[1])
+        raise HomeError(
+            f"a daemon is alive on {home.path}: {kind} reported {age:.0f} s ago. Use that UI, or stop it first; "
+            f"after a crash wait {HEARTBEAT_S} s."
+        )
