@@ -53,9 +53,7 @@ class Journal:
                 versions=tuple(held["versions"].items()),
             )
         except (ValueError, KeyError, AttributeError) as error:
-            raise HomeError(
-                f"{path} is damaged ({error!r}). Remove it to replay from the beginning."
-            ) from error
+            raise HomeError(f"{path} is damaged ({error!r}). Remove it to replay from the beginning.") from error
 
     def write(self, path: Path) -> None:
         """Replaces the journal at `path` in one rename."""

@@ -34,9 +34,7 @@ class ModelSummary:
 def summarise(lake: Lake, catalog: Catalog, model: ModelSpec) -> ModelSummary:
     """Months (rows, base rate, ROC-AUC, ECE before and after calibration, champions) and attempts to train."""
     predictions = lake.read(table("predictions", model.name), *ALL_DAYS).rows.collect()
-    outcomes = (
-        lake.read(table("outcomes", model.outcome), *ALL_DAYS).rows.select("row_key", "label").collect()
-    )
+    outcomes = lake.read(table("outcomes", model.outcome), *ALL_DAYS).rows.select("row_key", "label").collect()
     month = pl.col(DAY).dt.truncate("1mo").alias("month")
     known = predictions.join(outcomes, on="row_key").with_columns(month)
     calibrated = grouped_metrics(known, ["month"], "label", "probability")

@@ -11,9 +11,7 @@ from dagster import DailyPartitionsDefinition
 
 def event_days(timezone: str, first_day: date, end_day: date) -> DailyPartitionsDefinition:
     """The local days on which events happen, half-open `[first_day, end_day)`."""
-    return DailyPartitionsDefinition(
-        start_date=first_day.isoformat(), end_date=end_day.isoformat(), timezone=timezone
-    )
+    return DailyPartitionsDefinition(start_date=first_day.isoformat(), end_date=end_day.isoformat(), timezone=timezone)
 
 
 def outcome_days(timezone: str, first_day: date, outcome_end_day: date) -> DailyPartitionsDefinition:

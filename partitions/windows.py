@@ -19,18 +19,14 @@ def same_days() -> TimeWindowPartitionMapping:
 
 def trailing_days(look_back: int) -> TimeWindowPartitionMapping:
     """The day itself and the `look_back` days before it; days before the calendar begins are left out."""
-    return TimeWindowPartitionMapping(
-        start_offset=-look_back, end_offset=0, allow_nonexistent_upstream_partitions=True
-    )
+    return TimeWindowPartitionMapping(start_offset=-look_back, end_offset=0, allow_nonexistent_upstream_partitions=True)
 
 
 def window_before(days: int) -> TimeWindowPartitionMapping:
     """The `days` days strictly before the partition; never the day itself."""
     if days < 1:
         raise ValueError(f"a window before a day has at least one day; got {days}")
-    return TimeWindowPartitionMapping(
-        start_offset=-days, end_offset=-1, allow_nonexistent_upstream_partitions=True
-    )
+    return TimeWindowPartitionMapping(start_offset=-days, end_offset=-1, allow_nonexistent_upstream_partitions=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,9 +88,7 @@ class DeltaDaysIO(DeltaLakeIOManager):
         options = self.storage_options
         chosen = {} if isinstance(options, LocalConfig) else options.str_dict()
         client = self.client_options.str_dict() if self.client_options else {}
-        return DeltaDaysIOManager(
-            Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options}))
-        )
+        return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options})))
 
 
 def _record_days_ourselves(context: OutputContext) -> None:

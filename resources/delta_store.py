@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
+from itertools import takewhile
 from os import scandir
 from os.path import lexists
 from pathlib import Path
@@ -46,6 +47,7 @@ DAY: Final = "partition_date"
 
 _ONE_DAY = timedelta(days=1)
 _TABLE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+_COLOURS, _STACK_LINE = re.compile(r"\x1b\[\d*m"), re.compile(r"\s*\d+: ")
 _UNFIT_IN_ROOT = frozenset("=[]\\^|")
 _TRIES = 50
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _WAIT_GROWTH = 0.005, 0.5, 1.3
@@ -216,8 +218,8 @@ class DeltaStore:
         unfit = sorted(set(self.root) & _UNFIT_IN_ROOT)
         if unfit:
             raise StorageError(
-                f"the lake's root {self.root!r} holds {unfit[0]!r}: readers take a folder with '=' for a column, "
-                "and deltalake fails on any of [ ] \\ ^ |; choose another root"
+                f"the lake's root {self.root!r} holds {unfit[0]!r}: readers take a folder with '=' for a "
+                "column, and deltalake fails on any of [ ] \\ ^ |; choose another root"
             )
 
     def uri(self, table: str) -> str:
@@ -290,7 +292,7 @@ class DeltaStore:
         for attempt in range(_TRIES):
             delta = self._open(table) or self._create(table, rows.schema)
             if delta.version() == read_version:
-                raise StorageError(f"{uri}: refused, though nobody else wrote: {refusal}") from refusal
+                raise StorageError(f"{uri}: refused, though nobody else wrote: {_said(refusal)}") from refusal
             read_version = delta.version()
             grows = _check_schema(uri, delta, rows.schema, add_columns)
             try:
@@ -299,12 +301,12 @@ class DeltaStore:
                 refusal = error
                 time.sleep(_wait_s(attempt))
             except Exception as error:
-                raise StorageError(f"{uri}: writing {_days_text(wanted)} failed: {error}") from error
+                raise StorageError(f"{uri}: writing {_days_text(wanted)}: {_said(error)}") from error
             else:
                 return self._commit_of(self._snapshot_of(delta, table), rows_by_day)
         raise CommitConflictError(
             f"{uri}: {_TRIES} tries to write {_days_text(wanted)} each met another writer's commit; nothing "
-            f"was written. Let writers of the same days run one after another. Last conflict: {refusal}"
+            f"was written. Let writers of the same days run one after another. The last: {_said(refusal)}"
         ) from refusal
 
     def maintain(self, table: str, *, keep_hours: int = 168) -> int:
@@ -344,8 +346,8 @@ class DeltaStore:
                 # A table created between the two looks opens at the second try.
             except Exception as error:
                 raise TableUnreadableError(
-                    f"{uri}: a table may be there but cannot be opened: {error}. Nothing was changed; see to "
-                    "access and connection, else restore its _delta_log"
+                    f"{uri}: a table may be there but cannot be opened: {_said(error)}. Nothing was changed; "
+                    "see to access and connection, else restore its _delta_log"
                 ) from error
         raise TableUnreadableError(
             f"{uri}: no table can be opened, yet the place is not empty: {found}. Nothing was changed; "
@@ -360,11 +362,13 @@ class DeltaStore:
                 partition_by=[DAY],
                 configuration=_TABLE_CONFIGURATION,
                 storage_options=dict(self.storage_options),
+                # With retries, the loser of a race commits its schema over that of the winner's table.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
         except (DeltaError, OSError) as error:
             created_by_another = self._open(table)
             if created_by_another is None:
-                raise StorageError(f"{self.uri(table)}: the table cannot be created: {error}") from error
+                raise StorageError(f"{self.uri(table)}: cannot create the table: {_said(error)}") from error
             return created_by_another
 
     def _write(
@@ -412,7 +416,7 @@ class DeltaStore:
         try:
             delta.load_as_version(version)
         except (DeltaError, OSError) as error:
-            raise TableUnreadableError(f"{self.uri(table)}: version {version}: {error}") from error
+            raise TableUnreadableError(f"{self.uri(table)}: version {version}: {_said(error)}") from error
 
     def _travel_to_time(self, delta: DeltaTable, table: str, timestamp: str) -> None:
         try:
@@ -431,7 +435,13 @@ class DeltaStore:
         try:
             delta.load_as_version(wanted)
         except (DeltaError, OSError) as error:
-            raise TableUnreadableError(f"{self.uri(table)}: as of {timestamp}: {error}") from error
+            raise TableUnreadableError(f"{self.uri(table)}: as of {timestamp}: {_said(error)}") from error
+
+
+def _said(error: BaseException | None) -> str:
+    """The error's own words in one line, without terminal colours and the native stack."""
+    lines = _COLOURS.sub("", str(error)).splitlines()
+    return " ".join(line.strip() for line in takewhile(lambda line: not _STACK_LINE.match(line), lines))
 
 
 def _left_behind(uri: str) -> str | None:
@@ -533,7 +543,7 @@ def _in_stored_types(uri: str, frame: pl.DataFrame) -> pl.DataFrame:
         raise StorageError(f"{uri}: columns named {doubled[0]!r} differ only in case, which Delta forbids")
     stored = {name: _stored_type(f"{uri}: the column {name}", dtype) for name, dtype in given.items()}
     casts = {name: dtype for name, dtype in stored.items() if dtype != given[name]}
-    return frame.cast(casts) if casts else frame
+    return frame.cast(pl.Schema(casts)) if casts else frame
 
 
 def _stored_type(column: str, dtype: Any) -> pl.DataType:

@@ -84,14 +84,10 @@ class Extracts:
         if rows is None:
             reasons = {**missing, **unreadable}
             day, reason = min(reasons.items())
-            raise SourceError(
-                f"source {source.name!r}: none of {len(wanted)} days could be read; {day}: {reason}."
-            )
+            raise SourceError(f"source {source.name!r}: none of {len(wanted)} days could be read; {day}: {reason}.")
         return ReadExtracts(rows, missing | unreadable)
 
-    def _one_by_one(
-        self, source: SourceSpec, days: list[date]
-    ) -> tuple[pl.DataFrame | None, dict[date, str]]:
+    def _one_by_one(self, source: SourceSpec, days: list[date]) -> tuple[pl.DataFrame | None, dict[date, str]]:
         readable: list[pl.DataFrame] = []
         unreadable: dict[date, str] = {}
         for day in days:
@@ -107,9 +103,7 @@ class Extracts:
 def _parsed(source: SourceSpec, paths: list[Path]) -> pl.DataFrame:
     if not paths:
         raise FileNotFoundError(2, "no extract of these days")
-    locked = (
-        pl.scan_parquet(paths, glob=False, include_file_paths="path").select("path", DAY).unique().collect()
-    )
+    locked = pl.scan_parquet(paths, glob=False, include_file_paths="path").select("path", DAY).unique().collect()
     for path, day in locked.iter_rows():
         if Path(path).stem != str(day):
             raise pl.exceptions.InvalidOperationError(f"it holds rows of {day}")
@@ -140,8 +134,7 @@ def _folder_of(archive: Archive, source: str) -> Path:
         installed = distribution(archive.distribution)
     except PackageNotFoundError as error:
         raise SourceError(
-            f"source {source!r}: the distribution {archive.distribution!r} is not installed; "
-            "run `make install`."
+            f"source {source!r}: the distribution {archive.distribution!r} is not installed; run `make install`."
         ) from error
     return Path(os.fspath(installed.locate_file(archive.distribution)))
 

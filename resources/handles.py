@@ -17,9 +17,7 @@ class LakeHandle(ConfigurableResource):
     """The lake, for what is read as of a version or a decision rather than as an asset's input."""
 
     root_uri: str = Field(description="Directory or object-store URI of the lake.")
-    object_store_options: dict[str, str] = Field(
-        default={}, description="Endpoint, credentials and the like."
-    )
+    object_store_options: dict[str, str] = Field(default={}, description="Endpoint, credentials and the like.")
 
     def lake(self) -> Lake:
         """The lake at the configured root."""

@@ -100,9 +100,7 @@ class Lake:
         if not batch.rejected:
             return
         reasons = {day: json.dumps(batch.verdicts[day].reasons) for day in batch.rejected}
-        self.store.replace_days(
-            _rejections(table), _rejection_rows(reasons), batch.rejected, commit_metadata=metadata
-        )
+        self.store.replace_days(_rejections(table), _rejection_rows(reasons), batch.rejected, commit_metadata=metadata)
 
     def _quarantine(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
         if batch.quarantined is None:
@@ -115,9 +113,7 @@ class Lake:
             return
         payload = pl.struct(pl.exclude(REASONS)).struct.json_encode()
         rows = batch.quarantined.select(DAY, pl.col(REASONS).list.join("; "), payload.alias("payload"))
-        self.store.replace_days(
-            target, rows, sorted(holding), commit_metadata=metadata, allow_empty_days=True
-        )
+        self.store.replace_days(target, rows, sorted(holding), commit_metadata=metadata, allow_empty_days=True)
 
 
 def _rejections(table: str) -> str:

@@ -102,6 +102,4 @@ class MlflowStore(ConfigurableResource):
         known = client.get_experiment_by_name(self.experiment_name)
         if known is not None:
             return known.experiment_id
-        return client.create_experiment(
-            self.experiment_name, artifact_location=Path(self.artifact_root).as_uri()
-        )
+        return client.create_experiment(self.experiment_name, artifact_location=Path(self.artifact_root).as_uri())

@@ -88,7 +88,5 @@ def decisions_by_day(handle: LakeHandle, model: str) -> Mapping[date, tuple[str,
     snapshot = handle.lake().store.snapshot(f"retrain_decisions/{model}")
     if snapshot is None or not snapshot.days():
         return {}
-    rows = (
-        snapshot.scan(date.min, date.max).select("partition_date", "decision", "evidence_version").collect()
-    )
+    rows = snapshot.scan(date.min, date.max).select("partition_date", "decision", "evidence_version").collect()
     return {day: (decision, version) for day, decision, version in rows.iter_rows()}

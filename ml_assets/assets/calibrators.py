@@ -49,9 +49,7 @@ def calibrators_asset(model: ModelSpec) -> AssetsDefinition:
             code_version=fingerprint(code_fingerprint(choose_calibrator), model.calibrators),
             parents={
                 "models": parent(key("models", model.name), same_days(), model.calendar, same_day=False),
-                "training_set": parent(
-                    key("training_sets", model.name), same_days(), model.calendar, same_day=False
-                ),
+                "training_set": parent(key("training_sets", model.name), same_days(), model.calendar, same_day=False),
             },
             dense=False,
         ),
@@ -62,9 +60,7 @@ def calibrators_asset(model: ModelSpec) -> AssetsDefinition:
 def _calibrated(model: ModelSpec, ready: Ready, day: date) -> tuple[pl.DataFrame, dict[str, object]]:
     rows = with_event_day(model, ready.inputs["training_set"].rows.filter(pl.col(DAY) == day).collect())
     held_out = rows_of_slice(rows, slices_of(model, day).calibrate)
-    best = (
-        ready.inputs["models"].rows.filter(pl.col(DAY) == day, pl.col("best")).collect()["model_version"][0]
-    )
+    best = ready.inputs["models"].rows.filter(pl.col(DAY) == day, pl.col("best")).collect()["model_version"][0]
     scores = scored(model, best_candidate(ready.lake, model, best), held_out).to_numpy()
     labels = held_out["label"].to_numpy()
     blocks = held_out["event_day"].rank("dense").to_numpy()
@@ -83,9 +79,7 @@ def _calibrated(model: ModelSpec, ready: Ready, day: date) -> tuple[pl.DataFrame
         },
         schema_overrides={DAY: pl.Date},
     )
-    picture = reliability_picture(
-        {"raw score": raw_curve, choice.calibrator.method: curve}, f"{model.name} {day}"
-    )
+    picture = reliability_picture({"raw score": raw_curve, choice.calibrator.method: curve}, f"{model.name} {day}")
     return frame, {
         "method": choice.calibrator.method,
         "reliability": MetadataValue.md(inline(picture)),

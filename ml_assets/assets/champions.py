@@ -53,9 +53,7 @@ def champions_asset(model: ModelSpec) -> AssetsDefinition:
             description=f"Which {model.name} model and calibrator serve the day, and why.",
             code_version=fingerprint(code_fingerprint(gate), model.gate),
             parents={
-                "before": parent(
-                    key("champions", model.name), window_before(1), model.calendar, same_day=False
-                ),
+                "before": parent(key("champions", model.name), window_before(1), model.calendar, same_day=False),
                 **{
                     stage: parent(key(stage, model.name), same_days(), model.calendar, same_day=False)
                     for stage in ("training_sets", "models", "calibrators")
@@ -90,11 +88,7 @@ def _attempt(model: ModelSpec, ready: Ready, day: date, serving: Champion) -> At
     rows = rows_of_slice(rows, slices_of(model, day).gate).with_columns(pl.col("event_day").alias(DAY))
     calibrated = ready.inputs["calibrators"].rows.filter(pl.col(DAY) == day).collect().row(0, named=True)
     challenger = Champion(calibrated["model_version"], calibrated["calibrator_version"])
-    theirs = (
-        None
-        if serving in (NOBODY, challenger)
-        else probabilities(model, ready.lake, serving, rows)["probability"]
-    )
+    theirs = None if serving in (NOBODY, challenger) else probabilities(model, ready.lake, serving, rows)["probability"]
     verdict = gate(
         rows,
         probabilities(model, ready.lake, challenger, rows)["probability"].to_numpy(),
@@ -114,9 +108,7 @@ def probabilities(model: ModelSpec, lake: Lake, champion: Champion, rows: pl.Dat
         raise MissingPartitionError(f"{model.name}: nobody serves, so nothing can be scored.")
     scores = scored(model, best_candidate(lake, model, champion.model_version), rows)
     calibrator = stored_calibrator(lake, model, champion.calibrator_version)
-    probability: np.ndarray[tuple[int], np.dtype[np.float64]] = apply_calibrator(
-        calibrator, scores.to_numpy()
-    )
+    probability: np.ndarray[tuple[int], np.dtype[np.float64]] = apply_calibrator(calibrator, scores.to_numpy())
     return pl.DataFrame([scores, pl.Series("probability", probability)])
 
 

@@ -27,12 +27,8 @@ def drift_reports_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
     """The drift reports of a model: one row a column and day, and the weighted share that drifted."""
 
     def body(ready: Ready) -> DayBatch:
-        predictions = (
-            ready.inputs["predictions"].rows.select("row_key", DAY, SCORE, "model_version").collect()
-        )
-        rows = features_of_days(model, catalog, ready).join(
-            predictions, on=["row_key", DAY], maintain_order="left"
-        )
+        predictions = ready.inputs["predictions"].rows.select("row_key", DAY, SCORE, "model_version").collect()
+        rows = features_of_days(model, catalog, ready).join(predictions, on=["row_key", DAY], maintain_order="left")
         reports = [
             _report(model, ready, str(version), of_model)
             for (version,), of_model in rows.partition_by("model_version", as_dict=True).items()
@@ -50,9 +46,7 @@ def drift_reports_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
             code_version=fingerprint(code_fingerprint(day_drift), model.drift),
             parents={
                 **feature_parents(model, catalog),
-                "predictions": parent(
-                    key("predictions", model.name), same_days(), model.calendar, same_day=True
-                ),
+                "predictions": parent(key("predictions", model.name), same_days(), model.calendar, same_day=True),
             },
         ),
         body,

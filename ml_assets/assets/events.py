@@ -26,12 +26,8 @@ def events_asset(source: SourceSpec) -> AssetsDefinition:
         split = split_rows(read.rows, source.contract)
         bad: dict[date, int] = dict(split.bad.group_by(DAY).len().iter_rows())
         readable = [day for day in ready.days if day not in read.unreadable]
-        verdicts = judge_days(
-            split.good, readable, limits, bad_rows=bad, max_bad_row_share=source.max_bad_row_share
-        )
-        unreadable = {
-            day: Verdict(passed=False, reasons=(reason,)) for day, reason in read.unreadable.items()
-        }
+        verdicts = judge_days(split.good, readable, limits, bad_rows=bad, max_bad_row_share=source.max_bad_row_share)
+        unreadable = {day: Verdict(passed=False, reasons=(reason,)) for day, reason in read.unreadable.items()}
         return DayBatch(rows=split.good, verdicts={**verdicts, **unreadable}, quarantined=split.bad)
 
     return partitioned_asset(

@@ -53,9 +53,7 @@ def models_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
             description=model.description,
             code_version=fingerprint(version, model.estimator),
             parents={
-                "training_set": parent(
-                    key("training_sets", model.name), same_days(), model.calendar, same_day=False
-                )
+                "training_set": parent(key("training_sets", model.name), same_days(), model.calendar, same_day=False)
             },
             dense=False,
         ),
@@ -71,9 +69,7 @@ def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> p
     seed = seed_of(model.name, day.isoformat())
     candidate = fit_candidate(model, train, held_out, seed=seed)
     training_hash = content_hashes(rows, leave_out={"event_day"})[day]
-    model_version = (
-        f"{day}-{fingerprint(CANDIDATE, candidate.probe, training_hash, version, model.estimator, seed)}"
-    )
+    model_version = f"{day}-{fingerprint(CANDIDATE, candidate.probe, training_hash, version, model.estimator, seed)}"
     measured = evaluate(held_out["label"].to_numpy(), candidate.scores)
     metrics: dict[str, float] = {
         f"held_out_{name}": value
@@ -151,21 +147,22 @@ def scored(model: ModelSpec, stored: Mapping[str, object], rows: pl.DataFrame) -
     """The raw scores of rows by a stored candidate."""
     artefact = stored["artefact"]
     if not isinstance(artefact, bytes):
-        raise ArtefactError(
-            f"{stored['model_version']}: the artefact is {type(artefact).__name__}, wanted bytes."
-        )
+        raise ArtefactError(f"{stored['model_version']}: the artefact is {type(artefact).__name__}, wanted bytes.")
     return pl.Series(SCORE, score(model, artefact, rows))
 
 
-def _reference(
-    model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame, candidate: Candidate
-) -> DriftReference:
+def _reference(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame, candidate: Candidate) -> DriftReference:
     # Scores of rows that were trained on are too sure of themselves: their reference is the held-out slice.
     of_scores = held_out.select("event_day").with_columns(pl.Series(SCORE, candidate.scores))
+    quantile = model.drift.block_quantile
     inputs = drift_reference(
-        train, list(model.feature_columns), day="event_day", categorical=set(model.categorical_columns)
+        train,
+        list(model.feature_columns),
+        day="event_day",
+        categorical=set(model.categorical_columns),
+        block_quantile=quantile,
     )
-    scores = drift_reference(of_scores, [SCORE], day="event_day", categorical=set())
+    scores = drift_reference(of_scores, [SCORE], day="event_day", categorical=set(), block_quantile=quantile)
     return DriftReference(columns=(*inputs.columns, *scores.columns))
 
 

@@ -172,7 +172,7 @@ def recorded(
 ) -> Iterator[Any]:
     """The events of a computed batch: the output when there is something to write, then one check a day."""
     for day, reason in sorted({**batch.blocked, **batch.skipped}.items())[:MAX_OBSERVED_SKIPS]:
-        context.log.warning(f"{key.to_user_string()} {day}: not computed; {reason}")
+        context.log.warning("%s %s: not computed; %s", key.to_user_string(), day, reason)
         yield AssetObservation(key, partition=key_of_day(day), metadata={"not computed": reason})
     if batch.accepted:
         yield Output(batch, output_name="result")

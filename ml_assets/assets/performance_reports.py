@@ -58,9 +58,7 @@ def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
                     same_day=True,
                     outcome_calendar=True,
                 ),
-                "predictions": parent(
-                    key("predictions", model.name), trailing_days(lag), calendar, same_day=False
-                ),
+                "predictions": parent(key("predictions", model.name), trailing_days(lag), calendar, same_day=False),
             },
             outcome_calendar=True,
         ),

@@ -47,9 +47,7 @@ def training_sets_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
         sets = [labelled_rows(model, catalog, frames, labels, day) for day in ready.days if day in asked]
         rows = pl.concat(sets) if sets else pl.DataFrame(schema={DAY: pl.Date})
         judged = [day for day in ready.days if day in asked]
-        return DayBatch(
-            rows=rows, verdicts=judge_days(rows, judged, limits) if judged else {}, skipped=skipped
-        )
+        return DayBatch(rows=rows, verdicts=judge_days(rows, judged, limits) if judged else {}, skipped=skipped)
 
     return partitioned_asset(
         Frame(

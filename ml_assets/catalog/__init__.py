@@ -75,9 +75,7 @@ def _check_model(model: ModelSpec, catalog: Catalog) -> None:
 
 def _declared(folder: str, kind: type[SpecT]) -> list[tuple[str, SpecT]]:
     package = import_module(f"{__name__}.{folder}")
-    modules = [
-        import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = [import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
     found = [(module.__name__, spec) for module in modules for spec in _specs_in(module, kind)]
     for module in modules:
         if not _specs_in(module, kind):

@@ -40,11 +40,7 @@ def day_check_events(
             description="; ".join(verdict.reasons) or None,
             metadata={
                 **{name: value for name, value in verdict.measured.items() if value not in (None, "")},
-                **(
-                    {f"limit: {name}": value for name, value in verdict.limits.items()}
-                    if verdict.reasons
-                    else {}
-                ),
+                **({f"limit: {name}": value for name, value in verdict.limits.items()} if verdict.reasons else {}),
             },
             partition=key_of_day(day),
             blocking=one_day,

@@ -44,9 +44,7 @@ class Calibrator:
         if self.method not in METHODS:
             raise CalibrationError(f"unknown calibration method {self.method!r}; known: {', '.join(METHODS)}")
         if not _sound(self.method, self.parameters):
-            raise CalibrationError(
-                f"the parameters do not make a non-decreasing {self.method} calibrator; refit it"
-            )
+            raise CalibrationError(f"the parameters do not make a non-decreasing {self.method} calibrator; refit it")
 
     def to_json(self) -> str:
         """The calibrator as JSON; floats are written so that they read back exactly."""
@@ -184,9 +182,7 @@ def choose_calibrator(
     if code.shape != truth.shape:
         raise CalibrationError(f"{code.size} blocks for {truth.size} rows; wanted the block of each row")
     if names.size < 2 or not methods:
-        raise CalibrationError(
-            f"{names.size} blocks and {len(methods)} methods; wanted 2 blocks and 1 method or more"
-        )
+        raise CalibrationError(f"{names.size} blocks and {len(methods)} methods; wanted 2 blocks and 1 method or more")
     held_out: dict[str, float] = {}
     for method in methods:
         probability = np.empty_like(score)
@@ -213,9 +209,7 @@ def reliability_curve(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins:
     The bins are those of `evaluation.ece`, so the row-weighted mean of the gaps is that number.
     """
     truth, probability = labels_and_probabilities(labels, probabilities)
-    used, position, rows = np.unique(
-        equal_mass_bins(probability, bins), return_inverse=True, return_counts=True
-    )
+    used, position, rows = np.unique(equal_mass_bins(probability, bins), return_inverse=True, return_counts=True)
     return pl.DataFrame(
         {
             "bin": used,

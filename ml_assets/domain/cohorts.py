@@ -12,9 +12,7 @@ from ml_assets.domain.local_days import DAY, local_day
 METRICS = ("base_rate", "roc_auc", "brier", "log_loss", "ece")
 
 
-def cohort_reports(
-    outcomes: pl.DataFrame, predictions: pl.DataFrame, *, timezone: str, lag_days: int
-) -> pl.DataFrame:
+def cohort_reports(outcomes: pl.DataFrame, predictions: pl.DataFrame, *, timezone: str, lag_days: int) -> pl.DataFrame:
     """One row for every day and event-date cohort that received labels on that day.
 
     `outcomes` are dated by the day the label became known, `predictions` by the event's day. A row's metrics
@@ -53,8 +51,6 @@ def cohort_reports(
         )
         .join(made, on="cohort")
         .with_columns((pl.col("n") / pl.col("predictions")).alias("coverage"))
-        .select(
-            DAY, "cohort", "model_version", "n", "predictions", "coverage", *METRICS, "raw_brier", "raw_ece"
-        )
+        .select(DAY, "cohort", "model_version", "n", "predictions", "coverage", *METRICS, "raw_brier", "raw_ece")
         .sort(DAY, "cohort")
     )

@@ -58,9 +58,7 @@ def split_rows(frame: pl.DataFrame, contract: type[DataFrameModel]) -> SplitRows
     except SchemaErrors as errors:
         cases = errors.failure_cases
     else:
-        return SplitRows(
-            frame, frame.clear().with_columns(pl.lit([], dtype=pl.List(pl.String)).alias(REASONS))
-        )
+        return SplitRows(frame, frame.clear().with_columns(pl.lit([], dtype=pl.List(pl.String)).alias(REASONS)))
     reason = pl.format(
         "{}: {} came, wanted {}",
         pl.col("column").fill_null("row"),
@@ -95,10 +93,7 @@ def judge_days(
     left out of it. One pass over the frame, whatever the number of days.
     """
     counted = _counts(frame, limits)
-    return {
-        day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share)
-        for day in days
-    }
+    return {day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share) for day in days}
 
 
 def _counts(frame: pl.DataFrame, limits: DayLimits) -> dict[date, dict[str, int]]:

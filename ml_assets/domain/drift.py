@@ -64,11 +64,7 @@ class ColumnReference:
         """Refuse counts that do not belong to the bins."""
         numeric = self.kind == "numeric"
         bins = len(self.edges) + 2 if numeric else self.top + 3
-        if (
-            len(self.counts) != bins
-            or sum(self.counts) != self.n
-            or not set(self.edges) <= set(self.quantiles)
-        ):
+        if len(self.counts) != bins or sum(self.counts) != self.n or not set(self.edges) <= set(self.quantiles):
             raise DriftError(
                 f"{self.name}: {len(self.counts)} counts of {sum(self.counts)} rows do not belong to {bins} "
                 f"bins of {self.n} rows with edges taken from the quantiles; rebuild the reference"
@@ -364,9 +360,7 @@ def drift_reference(
         values = frame.get_column(name)
         fresh = _categorical(values, top) if name in categorical else _numeric(values, sketch_size)
         built.append(
-            _with_block_limits(
-                fresh, values, code, len(days), block_quantile=block_quantile, min_day_rows=min_day_rows
-            )
+            _with_block_limits(fresh, values, code, len(days), block_quantile=block_quantile, min_day_rows=min_day_rows)
         )
     return DriftReference(tuple(built))
 
@@ -410,10 +404,7 @@ def _edges(sketch: Floats) -> tuple[float, ...]:
 def _categorical(values: pl.Series, top: int) -> ColumnReference:
     text = _text(values)
     tally = (
-        text.drop_nulls()
-        .alias("category")
-        .value_counts(name="rows")
-        .sort("rows", "category", descending=[True, False])
+        text.drop_nulls().alias("category").value_counts(name="rows").sort("rows", "category", descending=[True, False])
     )
     rows = tally.get_column("rows").to_list()
     shown = min(top, len(rows))
@@ -453,9 +444,7 @@ def _with_block_limits(
     return replace(reference, psi_block_limit=limit, ks_block_limit=float(np.quantile(apart, block_quantile)))
 
 
-def _with_lone_categories_unseen(
-    reference: ColumnReference, values: pl.Series, code: Counts, by_day: Counts
-) -> Counts:
+def _with_lone_categories_unseen(reference: ColumnReference, values: pl.Series, code: Counts, by_day: Counts) -> Counts:
     """Counts by day in which a category that no other day has is unseen, as it is to the other days."""
     if reference.kind == "numeric":
         return by_day
@@ -546,9 +535,7 @@ def day_drift(
     days, code = _day_codes(frame, day)
     level = _level(alpha, len(reference.columns))
     tables = [
-        _column_by_day(
-            column, frame.get_column(column.name), days, code, level=level, practical_psi=practical_psi
-        )
+        _column_by_day(column, frame.get_column(column.name), days, code, level=level, practical_psi=practical_psi)
         for column in reference.columns
     ]
     return pl.concat(tables).sort(day, maintain_order=True)
@@ -605,9 +592,7 @@ def _column_by_day(
     )
 
 
-def _counts_and_ks(
-    reference: ColumnReference, values: pl.Series, code: Counts, days: int
-) -> tuple[Counts, Floats]:
+def _counts_and_ks(reference: ColumnReference, values: pl.Series, code: Counts, days: int) -> tuple[Counts, Floats]:
     """Rows per bin (days × bins) and the KS distance of every day, NaN where there is none.
 
     No sorting: between two neighbouring points of the sketch the reference's share is constant and the day's
@@ -624,9 +609,7 @@ def _counts_and_ks(
     cell = 2 * above + (np.append(points, np.nan)[above] == numbers)
     missing = 2 * points.size + 1
     cell[np.isnan(numbers)] = missing
-    cells = np.bincount(code * (missing + 1) + cell, minlength=days * (missing + 1)).reshape(
-        days, missing + 1
-    )
+    cells = np.bincount(code * (missing + 1) + cell, minlength=days * (missing + 1)).reshape(days, missing + 1)
     edge_cells = 2 * np.searchsorted(points, np.array(reference.edges)) + 1
     counts = np.add.reduceat(cells, np.concatenate([[0], edge_cells + 1, [missing]]), axis=1)
     below_values = np.cumsum(cells[:, :-1], axis=1)
@@ -676,9 +659,7 @@ def _bin_name(reference: ColumnReference, index: int) -> str:
         return "missing values"
     if reference.kind == "categorical":
         return (
-            repr(reference.categories[index])
-            if index < reference.top
-            else ("other", "unseen")[index - reference.top]
+            repr(reference.categories[index]) if index < reference.top else ("other", "unseen")[index - reference.top]
         )
     low = f"({reference.edges[index - 1]:.6g}" if index else "(-inf"
     high = f"{reference.edges[index]:.6g}]" if index < len(reference.edges) else "inf)"
@@ -687,9 +668,7 @@ def _bin_name(reference: ColumnReference, index: int) -> str:
 
 def _level(alpha: float, columns_tested: int) -> float:
     if not 0 < alpha < 1 or columns_tested < 1:
-        raise DriftError(
-            f"alpha is {alpha} and columns_tested {columns_tested}; wanted 0 < alpha < 1, 1 or more"
-        )
+        raise DriftError(f"alpha is {alpha} and columns_tested {columns_tested}; wanted 0 < alpha < 1, 1 or more")
     return alpha / columns_tested
 
 
@@ -697,9 +676,7 @@ def _day_codes(frame: pl.DataFrame, day: str) -> tuple[pl.Series, Counts]:
     """The frame's days in order, and the position of each row's day among them."""
     column = frame.get_column(day)
     if column.null_count():
-        raise DriftError(
-            f"{column.null_count()} of {len(column)} rows have no {day}; every row needs its day"
-        )
+        raise DriftError(f"{column.null_count()} of {len(column)} rows have no {day}; every row needs its day")
     return column.unique().sort(), column.rank("dense").to_numpy().astype(np.int64) - 1
 
 

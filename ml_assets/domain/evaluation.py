@@ -163,9 +163,7 @@ def f1(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0
     return None if positives == 0 else 2 * int((predicted & actual).sum()) / positives
 
 
-def balanced_accuracy(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5
-) -> float | None:
+def balanced_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5) -> float | None:
     """Mean of both classes' recall of `probability >= threshold`; None where only one class occurs."""
     truth, probability = labels_and_probabilities(labels, probabilities)
     predicted, actual = probability >= threshold, truth == 1
@@ -206,9 +204,7 @@ def grouped_metrics(frame: pl.DataFrame, by: list[str], label: str, probability:
     scores = rows.group_by(by).agg(
         pl.len().cast(pl.Int64).alias("n"),
         truth.mean().alias("base_rate"),
-        pl.when((positives > 0) & (positives < n))
-        .then(wins / (positives * (n - positives)))
-        .alias("roc_auc"),
+        pl.when((positives > 0) & (positives < n)).then(wins / (positives * (n - positives))).alias("roc_auc"),
         ((given - truth) ** 2).mean().alias("brier"),
         (-happened.clip(lower_bound=SMALLEST_PROBABILITY).log()).mean().alias("log_loss"),
     )
@@ -221,12 +217,7 @@ def grouped_metrics(frame: pl.DataFrame, by: list[str], label: str, probability:
         .agg(pl.col(_GAP).sum())
     )
     joined = scores.join(gaps, on=by, how="left", nulls_equal=True)
-    return (
-        joined.with_columns((pl.col(_GAP) / pl.col("n")).alias("ece"))
-        .select(*by, *_METRICS)
-        .sort(by)
-        .collect()
-    )
+    return joined.with_columns((pl.col(_GAP) / pl.col("n")).alias("ece")).select(*by, *_METRICS).sort(by).collect()
 
 
 def _refuse_unusable(frame: pl.DataFrame, by: list[str], label: str, probability: str) -> None:
@@ -280,9 +271,7 @@ def paired_bootstrap(
     whole = np.arange(names.size)[np.newaxis, :]
     estimate = _drawn(metric, truth, second, code, whole) - _drawn(metric, truth, first, code, whole)
     if defined.size == 0 or np.isnan(estimate[0]):
-        raise EvaluationError(
-            f"the metric is undefined on every draw of {names.size} blocks (one class only?)"
-        )
+        raise EvaluationError(f"the metric is undefined on every draw of {names.size} blocks (one class only?)")
     p05, p50, p95 = np.quantile(defined, [0.05, 0.5, 0.95])
     return Interval(float(estimate[0]), float(p05), float(p50), float(p95), int(defined.size))
 
@@ -291,11 +280,7 @@ def _drawn(metric: Metric, truth: Floats, probability: Floats, code: Integers, p
     """The metric on every draw; `picks` (draws × blocks) names the blocks drawn; NaN where undefined."""
     count = picks.shape[1]
     draw = np.arange(picks.shape[0])[:, np.newaxis]
-    times = (
-        np.bincount((draw * count + picks).ravel(), minlength=picks.size)
-        .reshape(picks.shape)
-        .astype(np.float64)
-    )
+    times = np.bincount((draw * count + picks).ravel(), minlength=picks.size).reshape(picks.shape).astype(np.float64)
     if metric is brier:
         return _drawn_mean((probability - truth) ** 2, code, times)
     if metric is log_loss:

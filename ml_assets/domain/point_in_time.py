@@ -42,9 +42,7 @@ def feature_rows(
     time and it is not older than the group's max_age; otherwise it is null.
     """
     spine = asked_for(model, frames[model.spine], days)
-    wanted = {
-        name: [f.split(".", 1)[1] for f in model.features if f.startswith(f"{name}.")] for name in groups
-    }
+    wanted = {name: [f.split(".", 1)[1] for f in model.features if f.startswith(f"{name}.")] for name in groups}
     columns = [spine.select("row_key", "prediction_time", "event_time", DAY)]
     for name, group in groups.items():
         if name == model.spine:
@@ -82,9 +80,7 @@ def as_of(
     codes, asking_codes = _entity_codes(rows, asking, entity)
     known_at = _microseconds(rows["known_at"])
     asked_at = _microseconds(asking["prediction_time"])
-    order, matches = newest_known(
-        codes, known_at, asking_codes, asked_at, max_age // timedelta(microseconds=1)
-    )
+    order, matches = newest_known(codes, known_at, asking_codes, asked_at, max_age // timedelta(microseconds=1))
     index = pl.Series(np.where(matches.found, order[matches.position], 0)) if len(order) else None
     found = pl.Series(matches.found)
     return pl.DataFrame([_taken(rows[value], index, found).alias(f"{prefix}{value}") for value in values])
@@ -109,11 +105,7 @@ def newest_known(
     if (int(codes.max(initial=0)) + 1) > (2**62) // span:
         raise OverflowError(f"{int(codes.max()) + 1} entities over {span} µs do not fit one 63-bit key")
     packed = codes * span + (known_at - origin)
-    order = (
-        np.arange(len(packed))
-        if bool(np.all(packed[:-1] <= packed[1:]))
-        else np.argsort(packed, kind="stable")
-    )
+    order = np.arange(len(packed)) if bool(np.all(packed[:-1] <= packed[1:])) else np.argsort(packed, kind="stable")
     in_order = packed[order]
     place = np.searchsorted(in_order, asking_codes * span + (asked_at - origin), side="right") - 1
     candidate = order[np.maximum(place, 0)]
@@ -122,9 +114,7 @@ def newest_known(
     return order, Matches(np.where(same & fresh, place, -1))
 
 
-def _entity_codes(
-    rows: pl.DataFrame, asking: pl.DataFrame, entity: Sequence[str]
-) -> tuple[Microseconds, Microseconds]:
+def _entity_codes(rows: pl.DataFrame, asking: pl.DataFrame, entity: Sequence[str]) -> tuple[Microseconds, Microseconds]:
     known = rows.lazy().select(entity).unique().sort(entity).with_row_index("code").collect()
     codes = [
         frame.select(entity)

@@ -39,9 +39,7 @@ class Attempt:
     verdict: Verdict
 
 
-def gate(
-    rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits: GateLimits, *, seed: int
-) -> Verdict:
+def gate(rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits: GateLimits, *, seed: int) -> Verdict:
     """Whether the challenger may replace the champion on the same recent, never-trained-on, labelled rows.
 
     `rows` hold `label`, `partition_date` and the segment columns; the arrays are probabilities in its order.

@@ -159,11 +159,13 @@ class DriftLimits:
     """When a day's inputs count as drifted.
 
     `max_weighted_drift` is the share of the serving model's feature importance that may sit in drifted
-    columns before the day's report is over its limit.
+    columns before the day's report is over its limit. `block_quantile` of the training days' own distances from one
+    another is what a column must exceed: weather and weekdays differ between days without any drift.
     """
 
     alpha: float
     practical_psi: float
+    block_quantile: float
     max_weighted_drift: float
 
 

@@ -136,9 +136,7 @@ def _one_thread() -> "threadpool_limits":
     return threadpool_limits(limits=1)
 
 
-def _importances(
-    pipeline: "Pipeline", model: ModelSpec, held_out: pl.DataFrame, seed: int
-) -> dict[str, float]:
+def _importances(pipeline: "Pipeline", model: ModelSpec, held_out: pl.DataFrame, seed: int) -> dict[str, float]:
     from sklearn.inspection import permutation_importance
 
     encoded = pipeline.named_steps["encode"].transform(held_out.select(model.feature_columns))

@@ -23,9 +23,7 @@ def compute(events: Inputs) -> pl.LazyFrame:
         pl.col("distance").cast(pl.Float64),
         (local.dt.hour().cast(pl.Float64) + local.dt.minute().cast(pl.Float64) / 60).alias("clock_hour"),
         local.dt.weekday().cast(pl.Float64).alias("weekday"),
-        ((pl.col("sched_arrival") - pl.col("event_time")).dt.total_minutes().cast(pl.Float64)).alias(
-            "block_minutes"
-        ),
+        ((pl.col("sched_arrival") - pl.col("event_time")).dt.total_minutes().cast(pl.Float64)).alias("block_minutes"),
     )
 
 

@@ -60,7 +60,7 @@ MODEL = ModelSpec(
         min_segment_rows=300,
         segments=("schedule__origin", "schedule__carrier"),
     ),
-    drift=DriftLimits(alpha=0.01, practical_psi=0.1, max_weighted_drift=0.5),
+    drift=DriftLimits(alpha=0.01, practical_psi=0.1, block_quantile=0.95, max_weighted_drift=0.35),
     metric_triggers=(
         MetricTrigger(name="discrimination", metric="roc_auc", target=0.62, violations=3, cohorts=5),
         MetricTrigger(name="calibration", metric="ece", target=0.12, violations=3, cohorts=5),

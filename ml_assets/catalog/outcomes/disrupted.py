@@ -22,6 +22,4 @@ def compute(flights: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-OUTCOME = OutcomeSpec(
-    name="disrupted", calendar=FLIGHTS, description=__doc__, source="flights", compute=compute
-)
+OUTCOME = OutcomeSpec(name="disrupted", calendar=FLIGHTS, description=__doc__, source="flights", compute=compute)

@@ -54,9 +54,7 @@ class FlightEvent(pa.DataFrameModel):
     def departs_before_it_arrives(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805  pandera's protocol
         """A flight that landed had left before."""
         return data.lazyframe.select(
-            (pl.col("arrived_at").is_null() | (pl.col("departed_at") < pl.col("arrived_at"))).fill_null(
-                value=False
-            )
+            (pl.col("arrived_at").is_null() | (pl.col("departed_at") < pl.col("arrived_at"))).fill_null(value=False)
         )
 
 
@@ -98,9 +96,7 @@ def parse(extract: pl.LazyFrame) -> pl.LazyFrame:
         )
         .select(
             "partition_date",
-            pl.format("{}|{}|{}|{}", day.dt.to_string("%Y-%m-%d"), "carrier", "flight", "origin").alias(
-                "row_key"
-            ),
+            pl.format("{}|{}|{}|{}", day.dt.to_string("%Y-%m-%d"), "carrier", "flight", "origin").alias("row_key"),
             "carrier",
             "flight",
             "tailnum",
@@ -123,9 +119,7 @@ def parse(extract: pl.LazyFrame) -> pl.LazyFrame:
 def at_local_time(day: pl.Expr, hhmm: pl.Expr, timezone: str) -> pl.Expr:
     """The UTC instant of a clock reading such as 1745 on a local day."""
     local = day.cast(pl.Datetime("us")) + pl.duration(hours=hhmm // 100, minutes=hhmm % 100)
-    return local.dt.replace_time_zone(
-        timezone, ambiguous="earliest", non_existent="null"
-    ).dt.convert_time_zone("UTC")
+    return local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
 
 
 def scheduled_arrival(departs: pl.Expr, hhmm: pl.Expr) -> pl.Expr:
