@@ -94,9 +94,7 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
         has_index_cols = self._has_asset_key_index_cols_on_connection(conn)
         values = self._get_asset_entry_values(event, event_id, has_index_cols)
         if values:
-            row = sqlite.insert(AssetKeyTable).values(
-                asset_key=event.dagster_event.asset_key.to_string(), **values
-            )
+            row = sqlite.insert(AssetKeyTable).values(asset_key=event.dagster_event.asset_key.to_string(), **values)
             conn.execute(row.on_conflict_do_update(index_elements=[AssetKeyTable.c.asset_key], set_=values))
 
     def _has_asset_key_index_cols_on_connection(self, conn: Connection) -> bool:
@@ -190,9 +188,7 @@ class _EnginePerProcess:
 
 def _pooled_engine(conn_string: str) -> Engine:
     # No upper bound: a call may ask for a second connection while it holds its first.
-    engine = create_engine(
-        conn_string, max_overflow=-1, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
-    )
+    engine = create_engine(conn_string, max_overflow=-1, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
     event.listen(engine, "connect", _write_ahead)
     return engine
 

@@ -12,6 +12,7 @@ from multiprocessing.synchronize import Barrier
 
 import polars as pl
 
+from ml_assets.domain.errors import SchemaChangeRefusedError
 from resources.delta_store import DAY, DeltaStore
 
 FIRST = date(2013, 1, 1)
@@ -49,22 +50,30 @@ def overwrite(root: str, table: str, days: Sequence[date], writer: int, times: i
     return done
 
 
-def create_all(root: str, tables: Sequence[str], writer: int) -> None:
-    """Writes this writer's own day to each table, each table begun by all writers at once."""
+def create_all(root: str, tables: Sequence[str], writer: int, dtypes: Sequence[pl.DataType]) -> list[bool]:
+    """Whether this writer's own day went into each table, each table begun by all writers at once.
+
+    The writer stores its column `number` in its own type, and is refused when another's type won.
+    """
     store = DeltaStore(root)
     day = FIRST + timedelta(writer)
+    frame = rows_of([day], 3, writer).with_columns(pl.col("number").cast(dtypes[writer]))
+    written = []
     for table in tables:
-        frame = rows_of([day], 3, writer)
         _barriers[0].wait(60)
-        store.replace_days(table, frame, [day])
+        try:
+            store.replace_days(table, frame, [day])
+        except SchemaChangeRefusedError:
+            written.append(False)
+        else:
+            written.append(True)
+    return written
 
 
 def days_of_write(write: int) -> list[date]:
     """The days that the killed writer's write of this number replaces: some, by its number alone."""
     chance = random.Random(write)
-    return sorted(
-        FIRST + timedelta(at) for at in chance.sample(range(KILLED_DAYS), chance.randint(1, KILLED_DAYS))
-    )
+    return sorted(FIRST + timedelta(at) for at in chance.sample(range(KILLED_DAYS), chance.randint(1, KILLED_DAYS)))
 
 
 def write_until_killed(root: str, table: str, first_write: int) -> None:

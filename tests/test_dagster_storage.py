@@ -292,9 +292,7 @@ def test_the_recording_is_worth_comparing(recording: Recording) -> None:
     } <= types
 
 
-def test_the_same_events_leave_the_same_tables_and_the_same_answers(
-    recording: Recording, tmp_path: Path
-) -> None:
+def test_the_same_events_leave_the_same_tables_and_the_same_answers(recording: Recording, tmp_path: Path) -> None:
     stock = ConsolidatedSqliteEventLogStorage(str(tmp_path / "stock"))
     pooled = PooledSqliteEventLogStorage(str(tmp_path / "pooled"))
     recording.replay(stock)
@@ -362,9 +360,7 @@ def live_state(instance: DagsterInstance) -> dict[str, Any]:
 
 
 def test_dagster_yaml_names_the_classes_and_a_second_process_would_find_them(tmp_path: Path) -> None:
-    with instance_at(
-        tmp_path / "home", PooledSqliteEventLogStorage, run_storage=PooledSqliteRunStorage
-    ) as instance:
+    with instance_at(tmp_path / "home", PooledSqliteEventLogStorage, run_storage=PooledSqliteRunStorage) as instance:
         result = materialize([planes], instance=instance, resources={"io_manager": InMemoryIOManager()})
         with DagsterInstance.from_ref(instance.get_ref()) as again:
             for each in (instance, again):
@@ -395,9 +391,7 @@ def message(text: str, run_id: str = "run") -> EventLogEntry:
         user_message=text,
         run_id=run_id,
         timestamp=1_357_000_000.0,
-        dagster_event=DagsterEvent(
-            DagsterEventType.ENGINE_EVENT.value, "job", event_specific_data=EngineEventData({})
-        ),
+        dagster_event=DagsterEvent(DagsterEventType.ENGINE_EVENT.value, "job", event_specific_data=EngineEventData({})),
     )
 
 
@@ -559,8 +553,7 @@ def test_concurrent_writers_lose_nothing_even_on_a_fresh_home(tmp_path: Path) ->
     base_dir = str(tmp_path / "fresh")
     barrier, errors = SPAWN.Barrier(WRITERS), SPAWN.Queue()
     processes = [
-        SPAWN.Process(target=write_in_threads, args=(base_dir, writer, barrier, errors))
-        for writer in range(WRITERS)
+        SPAWN.Process(target=write_in_threads, args=(base_dir, writer, barrier, errors)) for writer in range(WRITERS)
     ]
     for process in processes:
         process.start()

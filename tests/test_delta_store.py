@@ -89,8 +89,7 @@ def test_first_write_creates_a_table_by_day_and_reports_what_lies_on_disk(store:
 
     delta = DeltaTable(f"{store.root}/{TABLE}")
     on_disk = {
-        day: sum(path.stat().st_size for path in Path(store.uri(TABLE), f"{DAY}={day}").iterdir())
-        for day in (D1, D2)
+        day: sum(path.stat().st_size for path in Path(store.uri(TABLE), f"{DAY}={day}").iterdir()) for day in (D1, D2)
     }
     assert delta.metadata().partition_columns == [DAY]
     assert (commit.table, commit.version) == (TABLE, delta.version())
@@ -384,9 +383,7 @@ SCHEMA_REFUSALS: dict[str, tuple[Change, frozenset[str], str]] = {
 }
 
 
-def refused(
-    store: DeltaStore, error: type[MlAssetsError], message: str, frame: pl.DataFrame, **how: object
-) -> None:
+def refused(store: DeltaStore, error: type[MlAssetsError], message: str, frame: pl.DataFrame, **how: object) -> None:
     """Asserts that the write raises and that every byte of the lake is what it was."""
     before = files_under(Path(store.root))
     with pytest.raises(error, match=message) as caught:
@@ -396,9 +393,7 @@ def refused(
     assert files_under(Path(store.root)) == before
 
 
-@pytest.mark.parametrize(
-    ("change", "days", "error", "message"), DAY_REFUSALS.values(), ids=DAY_REFUSALS.keys()
-)
+@pytest.mark.parametrize(("change", "days", "error", "message"), DAY_REFUSALS.values(), ids=DAY_REFUSALS.keys())
 def test_rows_and_days_that_do_not_match_are_refused(
     store: DeltaStore, change: Change, days: list[date], error: type[MlAssetsError], message: str
 ) -> None:
@@ -449,15 +444,23 @@ def test_a_refusal_that_is_no_conflict_is_not_retried_as_one(filled: DeltaStore)
     assert marks(filled)[D1] == {0}
 
 
+class Interrupted(DeltaStore):
+    """A store in which somebody else acts between each opening of the table and the commit."""
+
+    def _write(self, *args: object, **kwargs: object) -> None:
+        self.meanwhile()
+        super()._write(*args, **kwargs)  # type: ignore[arg-type]
+
+    def meanwhile(self) -> None:
+        raise NotImplementedError
+
+
 def test_a_writer_that_always_loses_gives_up_and_changes_nothing(
     filled: DeltaStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Loser(DeltaStore):
-        """Lets another writer commit the same day between its own opening and its own commit."""
-
-        def _write(self, *args: object, **kwargs: object) -> None:
+    class Loser(Interrupted):
+        def meanwhile(self) -> None:
             filled.replace_days(TABLE, of_days(D1, mark=1), [D1])
-            super()._write(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(delta_store, "_TRIES", 4)
     monkeypatch.setattr(delta_store, "_LONGEST_WAIT_S", 0.0)
@@ -468,9 +471,33 @@ def test_a_writer_that_always_loses_gives_up_and_changes_nothing(
     assert marks(filled)[D1] == {1}
 
 
-@pytest.mark.parametrize(
-    "name", ["", "/abs", "a//b", "../up", "a/../b", "a/", "a b", "a=b", "s3://b/x", ".hidden"]
-)
+@pytest.mark.parametrize("theirs", [D1, D5], ids=["a day that was there", "a new day"])
+@pytest.mark.parametrize("rows", [3, 0], ids=["rows", "no rows"])
+def test_the_later_of_two_writers_of_one_day_replaces_the_earlier(filled: DeltaStore, theirs: date, rows: int) -> None:
+    class Second(Interrupted):
+        def meanwhile(self) -> None:
+            if theirs not in marks(filled) or marks(filled)[theirs] == {0}:
+                filled.replace_days(TABLE, of_days(theirs, rows=5, mark=1), [theirs])
+
+    Second(filled.root).replace_days(TABLE, of_days(theirs, rows=rows, mark=2), [theirs], allow_empty_days=True)
+    expected: dict[date, set[int]] = {D1: {0}, D2: {0}, D3: {0}, D4: {0}} | {theirs: {2}}
+    assert marks(filled) == (expected if rows else {day: mark for day, mark in expected.items() if day != theirs})
+    assert everything(filled).filter(pl.col(DAY) == theirs).height == rows
+
+
+def test_a_column_that_somebody_adds_meanwhile_is_not_dropped_again(filled: DeltaStore) -> None:
+    wider = of_days(D2, mark=1).with_columns(wind=pl.lit(1.5))
+
+    class Second(Interrupted):
+        def meanwhile(self) -> None:
+            filled.replace_days(TABLE, wider, [D2], add_columns=frozenset({"wind"}))
+
+    with pytest.raises(SchemaChangeRefusedError, match="wind"):
+        Second(filled.root).replace_days(TABLE, of_days(D1, mark=2), [D1])
+    assert marks(filled) == {D1: {0}, D2: {1}, D3: {0}, D4: {0}}
+
+
+@pytest.mark.parametrize("name", ["", "/abs", "a//b", "../up", "a/../b", "a/", "a b", "a=b", "s3://b/x", ".hidden"])
 def test_odd_table_names_are_refused(store: DeltaStore, name: str) -> None:
     with pytest.raises(StorageError, match="no table name"):
         store.snapshot(name)
@@ -647,9 +674,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_table_is_unreadable_not_absent(
-    filled: DeltaStore, damage: Callable[[Path], object]
-) -> None:
+def test_a_damaged_table_is_unreadable_not_absent(filled: DeltaStore, damage: Callable[[Path], object]) -> None:
     filled.replace_days(TABLE, of_days(D1, mark=1), [D1])
     damage(Path(filled.uri(TABLE)))
     with pytest.raises(TableUnreadableError, match=TABLE) as caught:
@@ -740,9 +765,7 @@ def test_an_object_store_that_answers_with_an_error_is_unreadable_not_absent(sta
             server.shutdown()
 
 
-def test_one_failure_while_opening_stops_the_write(
-    filled: DeltaStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_failure_while_opening_stops_the_write(filled: DeltaStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut(*args: object, **kwargs: object) -> DeltaTable:
         monkeypatch.undo()
         raise OSError("connection reset by peer")

@@ -63,9 +63,7 @@ def test_writers_of_different_days_all_succeed_and_lose_nothing(tmp_path: Path, 
             assert stored[day].equals(rows_of([day], 5 + last % 3, last))
 
 
-def test_writers_of_the_same_days_all_succeed_and_the_last_commit_stands(
-    tmp_path: Path, writers: Pool
-) -> None:
+def test_writers_of_the_same_days_all_succeed_and_the_last_commit_stands(tmp_path: Path, writers: Pool) -> None:
     store = DeltaStore(str(tmp_path))
     days = [FIRST, FIRST + timedelta(1), FIRST + timedelta(5)]
 
@@ -90,23 +88,30 @@ def test_writers_of_the_same_days_all_succeed_and_the_last_commit_stands(
         assert rows.equals(rows_of([day], 5 + last % 3, last))
 
 
-def test_writers_that_race_to_create_a_table_all_find_their_day_in_it(tmp_path: Path, writers: Pool) -> None:
+@pytest.mark.parametrize(
+    "dtypes", [[pl.Int64()] * WRITERS, [pl.Int64(), pl.Float64(), pl.String(), pl.Int64()]], ids=["alike", "unlike"]
+)
+def test_writers_that_race_to_create_a_table_share_it_or_are_refused(
+    tmp_path: Path, writers: Pool, dtypes: list[pl.DataType]
+) -> None:
     store = DeltaStore(str(tmp_path))
-    tables = [f"races/t{race}" for race in range(12)]
+    tables = [f"races/t{race}" for race in range(15)]
 
-    writers.starmap(
+    outcomes = writers.starmap(
         delta_writers.create_all,
-        [(store.root, tables, writer) for writer in range(WRITERS)],
+        [(store.root, tables, writer, dtypes) for writer in range(WRITERS)],
         chunksize=1,
     )
 
-    for table in tables:
+    for table, written in zip(tables, zip(*outcomes, strict=True), strict=True):
+        delta = DeltaTable(store.uri(table))
+        assert [entry["operation"] for entry in delta.history()].count("CREATE TABLE") == 1
+        won = pl.Schema(delta.schema())["number"]
+        assert [dtype == won for dtype in dtypes] == list(written)
         stored = contents(store, table)
-        assert sorted(stored) == [FIRST + timedelta(writer) for writer in range(WRITERS)]
-        for writer, day in enumerate(sorted(stored)):
-            assert stored[day].equals(rows_of([day], 3, writer))
-        operations = [entry["operation"] for entry in DeltaTable(store.uri(table)).history()]
-        assert operations.count("CREATE TABLE") == 1
+        assert sorted(stored) == [FIRST + timedelta(writer) for writer in range(WRITERS) if written[writer]]
+        for day, rows in stored.items():
+            assert rows.equals(rows_of([day], 3, (day - FIRST).days).with_columns(pl.col("number").cast(won)))
 
 
 def start_writer(root: Path, table: str, first_write: int) -> subprocess.Popen[str]:
@@ -138,9 +143,7 @@ def test_killed_writers_leave_every_day_in_its_old_or_its_new_version(tmp_path: 
     chance = random.Random(20130208)
     model: dict[str, dict[date, int]] = {}
     interrupted = landed = 0
-    plan = [
-        (f"t{kill // 5}", kill, chance.uniform(0.0, 0.02 if kill % 5 == 0 else 0.12)) for kill in range(KILLS)
-    ]
+    plan = [(f"t{kill // 5}", kill, chance.uniform(0.0, 0.02 if kill % 5 == 0 else 0.12)) for kill in range(KILLS)]
     # The next writers import while this one works.
     waiting: list[subprocess.Popen[str]] = []
     try:
@@ -154,9 +157,7 @@ def test_killed_writers_leave_every_day_in_its_old_or_its_new_version(tmp_path: 
             for word, write in said:
                 if word == "ended":
                     old |= dict.fromkeys(days_of_write(write), write)
-            new = old | (
-                dict.fromkeys(days_of_write(said[-1][1]), said[-1][1]) if said[-1][0] == "begins" else {}
-            )
+            new = old | (dict.fromkeys(days_of_write(said[-1][1]), said[-1][1]) if said[-1][0] == "begins" else {})
 
             stored = contents(store, table)
 

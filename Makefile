@@ -1,0 +1,50 @@
+# demo, test and ui each set everything up by themselves on a machine that has Python 3.11+, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+PORT ?= 3000
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help install demo ui test lint types bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo        replay a year of real flights through every stage (a second time: a no-op)"
+	@echo "make ui          browse it in Dagster at http://127.0.0.1:$(PORT)"
+	@echo "make test        the test suite"
+	@echo "make lint types  style and types"
+	@echo "make bench       the benchmarks, as ratios"
+
+install: $(INSTALLED)
+
+# torch first and by itself: asked for by another name or range it brings gigabytes of GPU packages.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v.major}.{v.minor} came, wanted 3.11 or newer; set PYTHON=")'
+	@echo "Setting up $(VENV): about two minutes, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) torch==2.13.0 --constraint constraints.txt
+	@$(PIP) --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/ml-assets demo
+
+ui: $(INSTALLED)
+	@$(BIN)/ml-assets ui --port $(PORT)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/event_records.py
+	$(BIN)/python benchmarks/range_run.py
+	$(BIN)/python benchmarks/code_location.py
