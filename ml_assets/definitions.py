@@ -16,7 +16,6 @@ from ml_assets.assets.events import events_asset
 from ml_assets.assets.features import features_asset
 from ml_assets.assets.models import models_asset
 from ml_assets.assets.outcomes import outcomes_asset
-from ml_assets.assets.partitioned import days_of
 from ml_assets.assets.performance_reports import performance_reports_asset
 from ml_assets.assets.predictions import predictions_asset
 from ml_assets.assets.retrain_decisions import retrain_decisions_asset
@@ -34,7 +33,7 @@ from sensors import retrain_job, retrain_sensor
 def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
     """Dagster's definitions of everything in the catalogue, over the given resources."""
     models = catalog.models.values()
-    jobs = {model.name: retrain_job(model.name, days_of(model.calendar)) for model in models}
+    jobs = {model.name: retrain_job(model.name) for model in models}
     return Definitions(
         assets=[
             *map(events_asset, catalog.sources.values()),

@@ -94,9 +94,9 @@ class Replay:
     def finished(self) -> bool:
         """Whether there is nothing left to replay."""
         models = self.launcher.catalog.models.values()
-        return all(self._journal.day_of(model) >= model.calendar.end_day for model in models) and set(
-            name for name, _, _ in self._shared_steps()
-        ) <= set(self._journal.steps)
+        steps = {name for name, _, _ in self._shared_steps()} | {_last_labels_step(model) for model in models}
+        replayed = all(self._journal.day_of(model) >= model.calendar.end_day for model in models)
+        return replayed and steps <= set(self._journal.steps)
 
     def run(self) -> None:
         """Replays what is left; every finished step is where a killed replay resumes."""
@@ -148,12 +148,14 @@ class Replay:
         self.progress(f"{model.name}: replaying", total, total)
 
     def _last_labels(self, model: ModelSpec) -> None:
-        step = f"{model.name}: last labels"
+        step = _last_labels_step(model)
         calendar = model.calendar
-        if step not in self._journal.steps and calendar.label_lag_days:
-            reports = [table("performance_reports", model.name)]
+        if step in self._journal.steps:
+            return
+        reports = [table("performance_reports", model.name)]
+        if calendar.label_lag_days:
             self.launcher.run(reports, DayRange(calendar.end_day, calendar.outcome_end_day))
-            self._finish(reports, step=step)
+        self._finish(reports, step=step)
 
     def _next(self, model: ModelSpec, day: date, assets: list[str]) -> date:
         next_days = {**dict(self._journal.next_day), model.name: day.isoformat()}
@@ -184,6 +186,10 @@ def declarations_of(catalog: Catalog) -> str:
     from ml_assets.assets.training_sets import feature_version
 
     return fingerprint([(name, feature_version(model, catalog)) for name, model in catalog.models.items()])
+
+
+def _last_labels_step(model: ModelSpec) -> str:
+    return f"{model.name}: last labels"
 
 
 def _calendars(catalog: Catalog) -> list[Calendar]:

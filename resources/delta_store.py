@@ -48,7 +48,7 @@ DAY: Final = "partition_date"
 _ONE_DAY = timedelta(days=1)
 _TABLE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 _COLOURS, _STACK_LINE = re.compile(r"\x1b\[\d*m"), re.compile(r"\s*\d+: ")
-_UNFIT_IN_ROOT = frozenset("=[]\\^|")
+_UNFIT_IN_ROOT = frozenset("=%[]\\^|")
 _TRIES = 50
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _WAIT_GROWTH = 0.005, 0.5, 1.3
 _JITTER = random.SystemRandom()
@@ -62,9 +62,7 @@ _TABLE_CONFIGURATION = {
     "delta.checkpointInterval": "10",
 }
 # Writer properties without a compression mean none.
-_WRITER = WriterProperties(
-    compression="SNAPPY", default_column_properties=ColumnProperties(statistics_enabled="CHUNK")
-)
+_WRITER = WriterProperties(compression="SNAPPY", default_column_properties=ColumnProperties(statistics_enabled="CHUNK"))
 
 _KEPT_TYPES = frozenset(
     {
@@ -219,7 +217,7 @@ class DeltaStore:
         if unfit:
             raise StorageError(
                 f"the lake's root {self.root!r} holds {unfit[0]!r}: readers take a folder with '=' for a "
-                "column, and deltalake fails on any of [ ] \\ ^ |; choose another root"
+                "column, and deltalake fails on any of % [ ] \\ ^ |; choose another root"
             )
 
     def uri(self, table: str) -> str:
@@ -228,9 +226,7 @@ class DeltaStore:
             raise StorageError(f"{table!r} is no table name: wanted names of [A-Za-z0-9_.-] joined by '/'")
         return f"{self.root.rstrip('/')}/{table}"
 
-    def snapshot(
-        self, table: str, *, version: int | None = None, timestamp: str | None = None
-    ) -> TableSnapshot | None:
+    def snapshot(self, table: str, *, version: int | None = None, timestamp: str | None = None) -> TableSnapshot | None:
         """The table as it is now, at a version or as of a timestamp; None when there is no such table.
 
         `timestamp` is ISO 8601 with an offset; a commit counts from the time its log file was stored.
@@ -324,12 +320,13 @@ class DeltaStore:
         delta = self._open(table)
         if delta is None:
             raise StorageError(f"{uri}: no such table to maintain")
-        delta.create_checkpoint()
-        vacuum = partial(
-            delta.vacuum, retention_hours=keep_hours, full=True, enforce_retention_duration=False
-        )
-        # A vacuum commits twice even when it deletes nothing, and a version ought to mean a change.
-        return len(vacuum(dry_run=False)) if vacuum(dry_run=True) else 0
+        vacuum = partial(delta.vacuum, retention_hours=keep_hours, full=True, enforce_retention_duration=False)
+        try:
+            delta.create_checkpoint()
+            # A vacuum commits twice even when it deletes nothing, and a version ought to mean a change.
+            return len(vacuum(dry_run=False)) if vacuum(dry_run=True) else 0
+        except Exception as error:
+            raise StorageError(f"{uri}: upkeep failed: {_said(error)}. No row is lost; run it again") from error
 
     def _open(self, table: str) -> DeltaTable | None:
         uri = self.uri(table)
@@ -507,9 +504,7 @@ def _days_text(days: Sequence[date]) -> str:
     return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
 
 
-def _rows_of_days(
-    uri: str, rows: pl.DataFrame, wanted: Sequence[date], *, allow_empty_days: bool
-) -> dict[date, int]:
+def _rows_of_days(uri: str, rows: pl.DataFrame, wanted: Sequence[date], *, allow_empty_days: bool) -> dict[date, int]:
     held = Counter(dict(rows.group_by(DAY).len().iter_rows()))
     outside = {day: held[day] for day in held.keys() - set(wanted)}
     if outside:

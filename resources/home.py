@@ -25,8 +25,8 @@ event_log_storage:
   class: PooledSqliteEventLogStorage
   config: {{base_dir: "{base}/storage"}}
 run_storage:
-  module: dagster._core.storage.runs
-  class: SqliteRunStorage
+  module: resources.dagster_storage
+  class: PooledSqliteRunStorage
   config: {{base_dir: "{base}/storage"}}
 schedule_storage:
   module: dagster._core.storage.schedules

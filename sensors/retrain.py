@@ -10,7 +10,6 @@ from datetime import date
 from dagster import (
     AssetKey,
     AssetSelection,
-    DailyPartitionsDefinition,
     DefaultSensorStatus,
     RunRequest,
     SensorDefinition,
@@ -28,7 +27,7 @@ TRAINING_STAGES = ("training_sets", "models", "calibrators", "champions")
 NEVER = "0001-01-01"
 
 
-def retrain_job(model: str, days: DailyPartitionsDefinition) -> UnresolvedAssetJobDefinition:
+def retrain_job(model: str) -> UnresolvedAssetJobDefinition:
     """The job that trains a model for one day: training set, candidates, calibrator, champion.
 
     A person launches it with a reason in the training set's configuration; the sensor launches it for a
@@ -37,7 +36,6 @@ def retrain_job(model: str, days: DailyPartitionsDefinition) -> UnresolvedAssetJ
     return define_asset_job(
         name=f"retrain_{model}",
         selection=AssetSelection.assets(*(AssetKey([stage, model]) for stage in TRAINING_STAGES)),
-        partitions_def=days,
         description=f"Trains {model} for one day. Give a reason to ask for it although no trigger fired.",
     )
 

@@ -7,7 +7,6 @@ The 25 days hold a change of the clocks (10 March), days before the first champi
 the second.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,15 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from dagster import AssetCheckKey, AssetKey, AssetRecordsFilter, DagsterInstance
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from ml_assets.catalog import load_catalog
 from ml_assets.checks import CHECK_NAME
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.specs import Catalog, GradientBoosting, ModelSpec
 from ml_assets.launch import Launcher
-from ml_assets.replay import Replay
 from partitions import DayRange
+from resources.delta_io_manager import DATA_VERSION
 from resources.home import open_home
 from resources.lake import Lake
 
@@ -144,30 +152,49 @@ class Platform:
 
     def data_versions(self, asset: str) -> dict[str, str]:
         """The data version of the latest materialisation of each partition."""
-        return {
-            str(event.partition): event.asset_materialization.tags["dagster/data_version"]
-            for event in self.materializations(asset)
-        }
+        tags = self.instance.event_log_storage.get_latest_tags_by_partition(
+            key_of(asset), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+        )
+        return {partition: held[DATA_VERSION] for partition, held in tags.items()}
 
-    def materializations(self, asset: str) -> list[Any]:
-        """Every materialisation of an asset, oldest first."""
-        found: list[Any] = []
-        cursor = None
-        while True:
-            page = self.instance.fetch_materializations(
-                AssetRecordsFilter(key_of(asset)), limit=1000, cursor=cursor, ascending=True
-            )
-            found += page.records
-            cursor = page.cursor
-            if not page.has_more:
-                return [record.event_log_entry.dagster_event.step_materialization_data.materialization for record in []] or [
-                    record.event_log_entry for record in found
-                ]
+    def materializations(self, asset: str, partition: str) -> list[AssetMaterialization]:
+        """Every materialisation of a partition, the newest first."""
+        wanted = AssetRecordsFilter(key_of(asset), asset_partitions=[partition])
+        records = self.instance.fetch_materializations(wanted, limit=1000).records
+        return [record.asset_materialization for record in records if record.asset_materialization]
 
     def materialized(self, asset: str) -> set[str]:
         """The partitions that Dagster shows as materialised."""
         return set(self.instance.get_materialized_partitions(key_of(asset)))
 
+    def checks(self, asset: str, run_id: str | None = None) -> list[AssetCheckExecutionRecord]:
+        """Every record of the asset's check, the newest first; those of one run when it is named."""
+        held = self.instance.event_log_storage.get_asset_check_execution_history(
+            AssetCheckKey(key_of(asset), CHECK_NAME), limit=10_000
+        )
+        return [record for record in held if run_id in (None, record.run_id)]
+
+    def last_run(self) -> DagsterRun:
+        """The run created last."""
+        return self.instance.get_runs(limit=1)[0]
+
 
 def key_of(asset: str) -> AssetKey:
     return AssetKey(asset.split("/"))
+
+
+@contextmanager
+def opened(path: Path, catalog: Catalog | None = None) -> Iterator[Platform]:
+    """The platform over the home at `path`, made first if there is none."""
+    launcher = Launcher.of(open_home(path), catalog or short_catalog())
+    with launcher.instance:
+        yield Platform(launcher)
+
+
+def quiet(_step: str, _done: int, _total: int) -> None:
+    """A replay's progress, unheard."""
+
+
+def days(first: date, last: date) -> list[date]:
+    """The days `first` to `last`, both included."""
+    return list(DayRange(first, last + timedelta(days=1)))

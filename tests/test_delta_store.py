@@ -17,8 +17,10 @@ from threading import Thread
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import TableNotFoundError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow.parquet import ParquetFile
 
 from ml_assets.domain.errors import (
     CommitConflictError,
@@ -112,6 +114,20 @@ def test_a_write_replaces_the_named_days_and_leaves_the_files_of_the_others(fill
     assert commit.version == version + 1
     assert marks(filled) == {D1: {7}, D2: {7}, D3: {0}, D4: {7}}
     assert {Path(uri).parent.name for uri in before & after} == {f"{DAY}={D3}"}
+
+
+def test_files_are_compressed_and_the_log_carries_counts_only(filled: DeltaStore) -> None:
+    chunks = [
+        ParquetFile(path).metadata.row_group(0).column(at)
+        for path in Path(filled.uri(TABLE)).rglob("part-*.parquet")
+        for at in range(3)
+    ]
+    assert {chunk.compression for chunk in chunks} == {"SNAPPY"}
+    assert all(chunk.is_stats_set for chunk in chunks)
+    newest = max(Path(filled.uri(TABLE), "_delta_log").glob("*.json")).read_text().splitlines()
+    stats = [json.loads(entry["add"]["stats"]) for entry in map(json.loads, newest) if "add" in entry]
+    assert [entry["numRecords"] for entry in stats] == [3] * 4
+    assert not any(entry.get("minValues") for entry in stats)
 
 
 def test_every_write_in_the_log_is_an_overwrite_with_a_predicate(filled: DeltaStore) -> None:
@@ -436,6 +452,13 @@ def test_a_table_that_is_not_one_by_day_is_neither_read_nor_written(
         store.snapshot(TABLE)
 
 
+def test_a_table_that_plain_parquet_readers_would_misread_is_neither_read_nor_written(store: DeltaStore) -> None:
+    write_deltalake(store.uri(TABLE), of_days(D1).with_columns(at=pl.lit(NAIVE)), partition_by=[DAY])
+    refused(store, SchemaChangeRefusedError, "reader version 3", of_days(D1, mark=9), days=[D1])
+    with pytest.raises(TableUnreadableError, match="reader version 3"):
+        store.snapshot(TABLE)
+
+
 def test_a_refusal_that_is_no_conflict_is_not_retried_as_one(filled: DeltaStore) -> None:
     DeltaTable(filled.uri(TABLE)).alter.set_table_properties({"delta.appendOnly": "true"})
     with pytest.raises(StorageError, match=r"nobody else wrote: .*append-only") as caught:
@@ -503,19 +526,18 @@ def test_odd_table_names_are_refused(store: DeltaStore, name: str) -> None:
         store.snapshot(name)
 
 
-@pytest.mark.parametrize("folder", ["env=prod", "lake[1]", "a|b", "a^b", r"a\b"])
+@pytest.mark.parametrize("folder", ["env=prod", "lake[1]", "a|b", "a^b", r"a\b", "a%20b"])
 def test_a_root_that_readers_or_deltalake_cannot_take_is_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(StorageError, match="choose another root"):
         DeltaStore(str(tmp_path / folder / "lake"))
 
 
-@pytest.mark.parametrize("spelling", ["{root}", "{root}/", "file://{root}"])
-def test_a_root_may_hold_a_space_a_slash_or_a_scheme(tmp_path: Path, spelling: str) -> None:
-    root = tmp_path / ("lake" if "://" in spelling else "my lake")
-    store = DeltaStore(spelling.format(root=root))
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "file://{}", "{} (new)", "{}*", "{}?", "{}é"])
+def test_a_root_may_be_spelt_in_many_ways(tmp_path: Path, spelling: str) -> None:
+    store = DeltaStore(spelling.format(tmp_path / "lake"))
     store.replace_days(TABLE, of_days(D1), [D1])
     assert everything(store).equals(of_days(D1))
-    assert (root / TABLE / "_delta_log").is_dir()
+    assert (tmp_path / spelling.removeprefix("file://").format("lake") / TABLE / "_delta_log").is_dir()
 
 
 # Reading
@@ -776,6 +798,17 @@ def test_one_failure_while_opening_stops_the_write(filled: DeltaStore, monkeypat
     assert marks(filled) == {D1: {9}, D2: {0}, D3: {0}, D4: {0}}
 
 
+def test_a_table_that_appears_between_two_looks_is_opened(filled: DeltaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_early(*args: object, **kwargs: object) -> DeltaTable:
+        monkeypatch.undo()
+        raise TableNotFoundError("No files in log segment")
+
+    monkeypatch.setattr(delta_store, "DeltaTable", too_early)
+    snapshot = filled.snapshot(TABLE)
+    assert snapshot is not None
+    assert snapshot.days() == {D1, D2, D3, D4}
+
+
 @pytest.mark.parametrize("left", ["_delta_log", "_delta_log/00000000000000000000.json#1", ""])
 def test_what_an_interrupted_creation_leaves_is_no_table_yet(store: DeltaStore, left: str) -> None:
     target = Path(store.uri(TABLE), left)
@@ -831,9 +864,13 @@ def test_upkeep_keeps_an_hour_at_least_and_wants_a_table(filled: DeltaStore) -> 
 
 
 def test_a_long_log_is_checkpointed_on_the_way_and_every_version_stays_openable(store: DeltaStore) -> None:
+    log = Path(store.uri(TABLE), "_delta_log")
+    long_ago = time.time() - 400 * 24 * 3600
     for mark in range(12):
         store.replace_days(TABLE, of_days(D1, rows=1, mark=mark), [D1])
-    assert list(Path(store.uri(TABLE), "_delta_log").glob("*.checkpoint.parquet"))
+        for entry in log.iterdir():
+            os.utime(entry, (long_ago, long_ago))
+    assert list(log.glob("*.checkpoint.parquet"))
     for version in (1, 5, 12):
         snapshot = store.snapshot(TABLE, version=version)
         assert snapshot is not None

@@ -93,7 +93,7 @@ def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> p
     mlflow_run_id = ready.context.resources.mlflow.record(
         asset=key("models", model.name).to_user_string(),
         partition=day.isoformat(),
-        dagster_run_id=ready.context.run_id,
+        dagster_run_id=ready.context.run.run_id,
         params={**_parameters(model), **recorded},
         metrics=metrics,
         tags={f"library.{name}": release for name, release in libraries().items()},

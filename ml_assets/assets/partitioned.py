@@ -178,7 +178,7 @@ def recorded(
         yield Output(batch, output_name="result")
     elif batch.rejected:
         # Nothing is handed to the IO manager, but what was refused must be on record.
-        lake.write("/".join(key.path), batch, {"run_id": context.run_id})
+        lake.write("/".join(key.path), batch, {"run_id": context.run.run_id})
     yield from day_check_events(key, batch.verdicts, one_day=len(run) == 1)
     yield Output(None, output_name=f"{'__'.join(key.path)}_{CHECK_NAME}")
     refuse_nothing(key, batch)

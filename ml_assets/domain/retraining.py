@@ -136,6 +136,8 @@ def _metric(trigger: MetricTrigger, day: date, performance: pl.DataFrame) -> tup
     return (
         trigger.name,
         bool(fired),
-        f"{trigger.metric} {bound} {trigger.target} in {sum(violated)} of {len(violated)} mature cohorts, "
-        f"wanted {trigger.violations} of {trigger.cohorts} and the newest to fire",
+        (
+            f"{trigger.metric} {bound} {trigger.target} in {sum(violated)} of {len(violated)} mature cohorts, "
+            f"wanted {trigger.violations} of {trigger.cohorts} and the newest to fire"
+        ),
     )

@@ -171,7 +171,7 @@ class DriftLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricTrigger:
-    """Fire when at least `violations` of the last `cohorts` mature cohorts are worse than `target`, and the newest is."""
+    """Fire when `violations` or more of the last `cohorts` mature cohorts are worse than `target`, and the newest."""
 
     name: str
     metric: Literal["roc_auc", "brier", "ece", "log_loss"]
@@ -219,6 +219,9 @@ class ModelSpec:
                 f"calibration_days + gate_days = {self.calibration_days + self.gate_days}, so that the gate's "
                 "days are unseen by the serving champion as well."
             )
+        doubled = sorted({feature for feature in self.features if self.features.count(feature) > 1})
+        if doubled:
+            raise CatalogError(f"model {self.name!r}: features names {doubled} more than once, wanted each once.")
         stray = sorted(set(self.categorical) - set(self.features))
         if stray:
             raise CatalogError(

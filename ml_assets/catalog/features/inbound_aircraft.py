@@ -24,7 +24,8 @@ def compute(events: Inputs) -> pl.LazyFrame:
         ).select(
             "tailnum",
             "event_time",
-            pl.col(known_at).alias("known_at"),
+            # A flight that left before its scheduled day counts from that day on: the day before does not read it.
+            pl.max_horizontal(known_at, local_midnight(pl.col(DAY), FLIGHTS.timezone)).alias("known_at"),
             pl.col(delay).cast(pl.Float64).alias("last_delay"),
             pl.lit(is_landing).alias("landed"),
         )

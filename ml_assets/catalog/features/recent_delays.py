@@ -67,9 +67,9 @@ def _steps(
         (pl.lit(value) if isinstance(value, int) else value).cast(pl.Int64).alias(name)
         for name, value in values.items()
     ]
-    enters = flights.filter(pl.col(known_at) < last_instant).select(
-        *entity, pl.col(known_at).alias("known_at"), *columns
-    )
+    # A flight that left before its scheduled day counts from that day on: the day before does not read it.
+    counts_from = pl.max_horizontal(known_at, local_midnight(pl.col(DAY), FLIGHTS.timezone))
+    enters = flights.filter(pl.col(known_at) < last_instant).select(*entity, counts_from.alias("known_at"), *columns)
     leaves = enters.with_columns(pl.col("known_at") + window, *(-pl.col(name) for name in values))
     return pl.concat([enters, leaves])
 

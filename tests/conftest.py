@@ -1,0 +1,95 @@
+"""Homes to test on: one short year replayed once for all, copies of it to write in.
+
+What belongs here: fixtures more than one file uses, and an environment no test can leak into.
+What does not: what a short year is (`short_year.py`).
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from short_year import Platform
+
+_importing: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the code location a home of its own, for its import opens one; quiets Dagster's preview notes."""
+    _importing.append(tempfile.TemporaryDirectory(prefix="ml-assets-tests-"))
+    os.environ["ML_ASSETS_HOME"] = str(Path(_importing[0].name) / "home")
+    for note in ("beta", "preview"):
+        config.addinivalue_line("filterwarnings", f"ignore:.*is currently in {note}")
+
+
+def pytest_unconfigure() -> None:
+    """Removes the home of the import."""
+    while _importing:
+        _importing.pop().cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Puts the environment back: opening a launcher names its home there."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def replayed_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A home in which the short year has been replayed; for reading only. All xdist workers share it."""
+    from short_year import opened, quiet
+
+    from ml_assets.replay import Replay
+
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    home, done = base / "replayed", base / "replayed.done"
+    with (base / "replayed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(home, ignore_errors=True)
+            with opened(home) as platform:
+                Replay(platform.launcher, quiet).run()
+            done.touch()
+    return home
+
+
+@pytest.fixture(scope="session")
+def replayed(replayed_home: Path) -> Iterator["Platform"]:
+    """The platform over the replayed home; for reading only."""
+    from short_year import opened
+
+    with opened(replayed_home) as platform:
+        yield platform
+
+
+@pytest.fixture
+def copied(replayed_home: Path, tmp_path: Path) -> Iterator[Callable[[], "Platform"]]:
+    """Makes copies of the replayed home to write in, each with a launcher of its own."""
+    from short_year import opened
+
+    with ExitStack() as stack:
+
+        def copy() -> "Platform":
+            path = tmp_path / f"copy{len(list(tmp_path.glob('copy*')))}"
+            shutil.copytree(replayed_home, path)
+            made: AbstractContextManager[Platform] = opened(path)
+            return stack.enter_context(made)
+
+        yield copy
+
+
+@pytest.fixture
+def platform(copied: Callable[[], "Platform"]) -> "Platform":
+    """The platform over a copy of the replayed home."""
+    return copied()

@@ -1,0 +1,63 @@
+"""The README's code and commands are true: examples are built, commands and paths exist."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ml_assets.catalog import build_catalog, load_catalog
+from ml_assets.domain.specs import FeatureGroupSpec
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_feature_example_is_a_feature_group(tmp_path: Path) -> None:
+    example = next(block for block in blocks("python") if "FEATURES =" in block)
+    file = tmp_path / "timetable.py"
+    file.write_text(example)
+    written: dict[str, object] = {"__name__": "timetable", "__doc__": "x", "__file__": str(file)}
+    exec(compile(example, str(file), "exec"), written)
+    group = written["FEATURES"]
+    assert isinstance(group, FeatureGroupSpec)
+    shipped = load_catalog()
+    catalog = build_catalog(
+        sources=[("here", spec) for spec in shipped.sources.values()],
+        features=[("here", spec) for spec in (*shipped.features.values(), group)],
+        outcomes=[("here", spec) for spec in shipped.outcomes.values()],
+        models=[("here", spec) for spec in shipped.models.values()],
+    )
+    assert "timetable" in catalog.features
+    instant = pl.datetime(2013, 3, 5, 14, 30, time_zone="UTC")
+    flights = pl.select(origin=pl.lit("EWR"), event_time=instant, known_at=instant - pl.duration(hours=24)).lazy()
+    rows = group.compute({"flights": flights}).collect()
+    assert set(rows.columns) == {"origin", "event_time", "known_at", "departures"}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:ml_assets|partitions|sensors|resources|benchmarks)/[^`*<]*)`", README))))
+def test_paths_exist(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z]+)", README))))
+def test_make_targets_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_stages_are_those_of_the_code() -> None:
+    from ml_assets.assets.keys import STAGES
+
+    assert re.findall(r"^\| `([a-z_]+)/<", README, re.MULTILINE) == sorted(STAGES, key=README.index)
+    assert set(re.findall(r"^\| `([a-z_]+)/<", README, re.MULTILINE)) == set(STAGES)
+
+
+def test_the_picture_is_there() -> None:
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).exists() for picture in pictures)
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced code of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)

@@ -1,0 +1,91 @@
+"""The retrain sensor's own logic on a built context; the real daemon is in `test_daemon.py`."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dagster import DagsterInstance, RunRequest, SkipReason, build_sensor_context
+
+from ml_assets.assets.partitioned import days_of
+from ml_assets.catalog import load_catalog
+from ml_assets.domain.retraining import Decision, decision_rows
+from resources.handles import LakeHandle
+from sensors import retrain_job, retrain_sensor
+
+MODEL = "disruption"
+DECISIONS = f"retrain_decisions/{MODEL}"
+
+
+@pytest.fixture
+def handle(tmp_path: Path) -> LakeHandle:
+    """An empty lake."""
+    return LakeHandle(root_uri=str(tmp_path / "lake"))
+
+
+def decided(handle: LakeHandle, *days: tuple[int, bool, str]) -> None:
+    """Stores decisions of days of March, as `retrain_decisions` would."""
+    decisions = [Decision(date(2013, 3, day), train, "drift", (why,)) for day, train, why in days]
+    handle.lake().store.replace_days(DECISIONS, decision_rows(decisions), [decision.day for decision in decisions])
+
+
+def evaluated(handle: LakeHandle, cursor: str | None) -> tuple[list[RunRequest], str, str | None]:
+    """What the sensor asks for, what it says when it asks for nothing, and its new cursor."""
+    catalog = load_catalog()
+    sensor = retrain_sensor(MODEL, retrain_job(MODEL, days_of(catalog.models[MODEL].calendar)))
+    with DagsterInstance.ephemeral() as instance:
+        context = build_sensor_context(instance=instance, cursor=cursor, resources={"lake": handle})
+        given = list(sensor(context))
+        said = " ".join(str(one.skip_message) for one in given if isinstance(one, SkipReason))
+        return [one for one in given if isinstance(one, RunRequest)], said, context.cursor
+
+
+def test_what_was_decided_before_the_first_look_starts_nothing(handle: LakeHandle) -> None:
+    decided(handle, (1, True, "a"), (2, False, "b"), (3, True, "c"))
+    requests, said, cursor = evaluated(handle, None)
+    assert requests == []
+    assert "history" in said
+    assert cursor == "2013-03-03"
+
+
+def test_an_empty_lake_is_watched_from_the_first_decision_on(handle: LakeHandle) -> None:
+    requests, _, cursor = evaluated(handle, None)
+    assert requests == []
+    decided(handle, (1, True, "a"))
+    requests, _, cursor = evaluated(handle, cursor)
+    assert [request.partition_key for request in requests] == ["2013-03-01"]
+    assert cursor == "2013-03-01"
+
+
+def test_only_new_decisions_to_train_without_a_training_set_are_acted_on(handle: LakeHandle) -> None:
+    decided(handle, (1, True, "old"), (2, True, "done already"), (3, False, "wait"), (4, True, "new"))
+    done = pl.DataFrame({"partition_date": [date(2013, 3, 2)], "row_key": ["x"]})
+    handle.lake().store.replace_days(f"training_sets/{MODEL}", done, [date(2013, 3, 2)])
+    requests, _, cursor = evaluated(handle, "2013-03-01")
+    assert [request.partition_key for request in requests] == ["2013-03-04"]
+    assert cursor == "2013-03-04"
+    assert evaluated(handle, cursor)[0] == []
+
+
+def test_several_new_decisions_in_one_evaluation_are_all_acted_on(handle: LakeHandle) -> None:
+    decided(handle, (5, True, "a"), (20, True, "b"))
+    requests, _, _ = evaluated(handle, "2013-03-04")
+    assert [request.partition_key for request in requests] == ["2013-03-05", "2013-03-20"]
+    assert len({request.run_key for request in requests}) == 2
+
+
+def test_the_run_key_names_model_day_and_evidence(handle: LakeHandle) -> None:
+    decided(handle, (5, True, "psi 0.4"))
+    before = evaluated(handle, "2013-03-04")[0][0].run_key
+    decided(handle, (5, True, "psi 0.5"))
+    after = evaluated(handle, "2013-03-04")[0][0].run_key
+    assert before != after
+    assert before is not None
+    assert before.startswith(f"{MODEL}|2013-03-05|")
+
+
+def test_a_repair_of_an_old_decision_triggers_nothing(handle: LakeHandle) -> None:
+    decided(handle, (5, False, "wait"), (9, False, "wait"))
+    _, _, cursor = evaluated(handle, "2013-03-04")
+    decided(handle, (5, True, "the healed day drifted"))
+    assert evaluated(handle, cursor)[0] == []
