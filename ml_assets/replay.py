@@ -143,6 +143,9 @@ class Replay:
             if until > day + timedelta(days=1):
                 self.launcher.run([decisions], DayRange(day + timedelta(days=1), until))
             cut = _first_decision(lake, model, day + timedelta(days=1), until)
+            if cut:
+                # Decided as if nothing had been trained at the cut: the champions computed anew must not see them.
+                lake.withdraw(decisions, DayRange(cut + timedelta(days=1), until))
             day = self._next(model, cut or end, [*serving, decisions])
         self._last_labels(model)
         self.progress(f"{model.name}: replaying", total, total)

@@ -21,7 +21,7 @@ def serve(home: Home, port: int) -> int:
 
     Raises HomeError when another daemon is alive on the home: two would launch every run twice.
     """
-    environment = child_environment(home)
+    environment = child_environment(home.path)
     with DagsterInstance.from_config(str(home.dagster)) as instance:
         refuse_second_daemon(instance, home)
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(checkout() / "workspace.yaml")]

@@ -9,6 +9,7 @@ one and then overwrites every partition, and fails to count rows. `tests/test_st
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
@@ -21,6 +22,13 @@ from dagster import (
     OutputContext,
     TableColumn,
     TableSchema,
+)
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
 )
 from dagster_deltalake import DeltaLakeIOManager
 from dagster_deltalake.config import LocalConfig
@@ -35,9 +43,7 @@ from resources.lake import Lake
 # Dagster's internal tag: with it a run records only the materialisations its code yields. Without it a range
 # run marks every day of the range materialised, rejected ones too, and gives all of them one data version.
 DEFER_EVENTS = "dagster/defer_asset_events"
-DATA_VERSION = "dagster/data_version"
-DATA_VERSION_IS_OURS = "dagster/data_version_is_user_provided"
-CODE_VERSION = "dagster/code_version"
+NEVER_OUT_OF_SYNC = 2**62
 
 
 def table_of(key: AssetKey) -> str:
@@ -45,14 +51,39 @@ def table_of(key: AssetKey) -> str:
     return "/".join(key.path)
 
 
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What Dagster needs to tell whether a day is out of sync: code, parents, the newest record when they were read."""
+
+    code_version: str
+    parents: frozenset[AssetKey]
+    read_at: int
+
+    def tags(self, key: AssetKey, *, first_of_run: bool) -> dict[str, str]:
+        """The tags by which a parent's day that changed since makes this day out of sync, and no other does.
+
+        A parent that is the asset itself is written in the same run from the second day on.
+        """
+        pointers = {
+            parent: self.read_at if parent != key or first_of_run else NEVER_OUT_OF_SYNC for parent in self.parents
+        }
+        return {
+            CODE_VERSION_TAG: self.code_version,
+            **{get_input_data_version_tag(parent): "" for parent in pointers},
+            **{get_input_event_pointer_tag(parent): str(pointer) for parent, pointer in pointers.items()},
+        }
+
+
 class DeltaDaysIOManager(IOManager):
     """Stores a `DayBatch`, loads a `DayFrame`."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
+        self._read_at: dict[str, int] = {}
 
     def load_input(self, context: InputContext) -> DayFrame:
         """The accepted rows of the upstream days this run reads; no upstream days means zero rows."""
+        self._read_at.setdefault(context.step_context.step.key, _newest_record(context))
         days = days_between(context.asset_partition_keys)
         return self._lake.read(table_of(context.asset_key), days.start, days.end)
 
@@ -63,11 +94,14 @@ class DeltaDaysIOManager(IOManager):
         if strays:
             raise ValueError(f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}")
         _record_days_ourselves(context)
-        code_version = context.step_context.job_def.asset_layer.get(context.asset_key).code_version or ""
+        node = context.step_context.job_def.asset_layer.get(context.asset_key)
+        code_version = node.code_version or ""
+        read_at = self._read_at.pop(context.step_context.step.key, None)
+        lineage = Lineage(code_version, frozenset(node.parent_keys), read_at or _newest_record(context))
         commit = self._lake.write(table_of(context.asset_key), obj, _provenance(context, obj, code_version))
         if commit is None:
             return
-        yield from _materializations(context.asset_key, obj, commit, code_version)
+        yield from _materializations(context.asset_key, obj, commit, lineage)
 
 
 class DeltaDaysIO(DeltaLakeIOManager):
@@ -91,6 +125,10 @@ class DeltaDaysIO(DeltaLakeIOManager):
         return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options})))
 
 
+def _newest_record(context: InputContext | OutputContext) -> int:
+    return context.step_context.instance.event_log_storage.get_maximum_record_id() or 0
+
+
 def _record_days_ourselves(context: OutputContext) -> None:
     # The tag is read from the run object at hand when Dagster would record the days itself; a run created
     # elsewhere (UI, daemon, CLI) gets it here, so that its planned records exist and a crash shows as failed.
@@ -112,7 +150,7 @@ def _provenance(context: OutputContext, batch: DayBatch, code_version: str) -> d
 
 
 def _materializations(
-    key: AssetKey, batch: DayBatch, commit: Commit, code_version: str
+    key: AssetKey, batch: DayBatch, commit: Commit, lineage: Lineage
 ) -> Iterator[AssetMaterialization]:
     hashes = content_hashes(batch.rows, leave_out=batch.leave_out)
     columns = TableSchema(columns=[TableColumn(name, kind) for name, kind in commit.schema.items()])
@@ -135,7 +173,11 @@ def _materializations(
             asset_key=key,
             partition=key_of_day(day),
             metadata=metadata,
-            tags={DATA_VERSION: hashes[day], DATA_VERSION_IS_OURS: "true", CODE_VERSION: code_version},
+            tags={
+                DATA_VERSION_TAG: hashes[day],
+                DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+                **lineage.tags(key, first_of_run=day == accepted[0]),
+            },
         )
 
 

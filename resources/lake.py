@@ -5,7 +5,7 @@ What does not: how Delta is written (`delta_store.py`), what Dagster is told (`d
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -83,6 +83,13 @@ class Lake:
                 allow_empty_days=True,
             )
         return commit
+
+    def withdraw(self, table: str, days: Iterable[date]) -> None:
+        """Removes the rows of days: what they rest on is about to be computed anew, and so are they."""
+        snapshot = self.store.snapshot(table)
+        held = sorted(snapshot.days() & set(days)) if snapshot else []
+        if snapshot and held:
+            self.store.replace_days(table, pl.DataFrame(schema=snapshot.schema()), held, allow_empty_days=True)
 
     def ask(self, model: str, day: date, reason: str) -> None:
         """Records that a person asked for a model to be trained at a day."""

@@ -36,8 +36,8 @@ from resources.delta_io_manager import DATA_VERSION
 from resources.home import open_home
 from resources.lake import Lake
 
-FIRST, END = date(2013, 2, 20), date(2013, 3, 17)
-FIRST_TRAINING, SECOND_TRAINING = date(2013, 3, 2), date(2013, 3, 9)
+FIRST, END = date(2013, 3, 2), date(2013, 3, 27)
+FIRST_TRAINING, SECOND_TRAINING = date(2013, 3, 12), date(2013, 3, 19)
 LAST_LABEL_END = END + timedelta(days=2)
 ALL_DAYS = (date(2000, 1, 1), date(2100, 1, 1))
 

@@ -48,7 +48,7 @@ def test_make_targets_exist(target: str) -> None:
 def test_stages_are_those_of_the_code() -> None:
     from ml_assets.assets.keys import STAGES
 
-    assert re.findall(r"^\| `([a-z_]+)/<", README, re.MULTILINE) == sorted(STAGES, key=README.index)
+    assert len(re.findall(r"^\| `[a-z_]+/<", README, re.MULTILINE)) == len(STAGES)
     assert set(re.findall(r"^\| `([a-z_]+)/<", README, re.MULTILINE)) == set(STAGES)
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from dagster import DagsterInstance, RunRequest, SkipReason, build_sensor_context
+from dagster import DagsterInstance, RunRequest, build_sensor_context
 
-from ml_assets.assets.partitioned import days_of
 from ml_assets.catalog import load_catalog
+from ml_assets.definitions import build_defs, resources_of
 from ml_assets.domain.retraining import Decision, decision_rows
 from resources.handles import LakeHandle
+from resources.home import Home
 from sensors import retrain_job, retrain_sensor
 
 MODEL = "disruption"
@@ -31,13 +32,15 @@ def decided(handle: LakeHandle, *days: tuple[int, bool, str]) -> None:
 
 def evaluated(handle: LakeHandle, cursor: str | None) -> tuple[list[RunRequest], str, str | None]:
     """What the sensor asks for, what it says when it asks for nothing, and its new cursor."""
-    catalog = load_catalog()
-    sensor = retrain_sensor(MODEL, retrain_job(MODEL, days_of(catalog.models[MODEL].calendar)))
+    sensor = retrain_sensor(MODEL, retrain_job(MODEL))
+    resources = {**resources_of(Home(Path(handle.root_uri).parent)), "lake": handle}
+    repository = build_defs(load_catalog(), resources).get_repository_def()
     with DagsterInstance.ephemeral() as instance:
-        context = build_sensor_context(instance=instance, cursor=cursor, resources={"lake": handle})
-        given = list(sensor(context))
-        said = " ".join(str(one.skip_message) for one in given if isinstance(one, SkipReason))
-        return [one for one in given if isinstance(one, RunRequest)], said, context.cursor
+        context = build_sensor_context(
+            instance=instance, cursor=cursor, resources={"lake": handle}, repository_def=repository
+        )
+        tick = sensor.evaluate_tick(context)
+    return list(tick.run_requests or []), str(tick.skip_message), tick.cursor
 
 
 def test_what_was_decided_before_the_first_look_starts_nothing(handle: LakeHandle) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ml_assets.domain.content import fingerprint
-from ml_assets.domain.errors import ArtefactError
+from ml_assets.domain.errors import ArtefactError, MlAssetsError
 from ml_assets.domain.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ PROBE_ROWS = 256
 PERMUTATIONS = 2
 
 
+class TrainingError(MlAssetsError, ValueError):
+    """Rows from which no model can be fitted, or none that could be judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A fitted pipeline as bytes, what it scores on held-out rows, and which columns carry it.
@@ -54,13 +58,18 @@ class Candidate:
 def fit_candidate(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame, *, seed: int) -> Candidate:
     """The pipeline fitted on `train`, scored on `held_out`; both hold the feature columns and `label`.
 
-    Encoders are fitted on `train` and travel with the pipeline. Importances are the rise in log loss on
-    `held_out` when a column is permuted, floored at 0, scaled to sum to 1.
+    Encoders are fitted on `train` and travel with the pipeline. A column without a single value in `train` is
+    left out and has no importance. Importances are the rise in log loss on `held_out` when a column is
+    permuted, floored at 0, scaled to sum to 1. Raises TrainingError when a frame lacks a column or a class, or
+    no column has a value.
     """
-    pipeline = _pipeline(model, seed)
+    for name, frame in (("train", train), ("held out", held_out)):
+        _refuse_unfit(model, name, frame)
+    valued = _valued_columns(model, train)
+    pipeline = _pipeline(model, seed, valued)
     with _one_thread():
         pipeline.fit(train.select(model.feature_columns), train["label"].to_numpy())
-        importances = _importances(pipeline, model, held_out, seed)
+        importances = _importances(pipeline, model, held_out, seed, valued)
     scores = _positive(pipeline, model, held_out)
     return Candidate(
         artefact=_dump(pipeline),
@@ -71,21 +80,52 @@ def fit_candidate(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame,
 
 
 def score(model: ModelSpec, artefact: bytes, rows: pl.DataFrame) -> Floats:
-    """The raw scores of `rows` (feature columns), in order, by a stored pipeline."""
-    return _positive(load_pipeline(artefact), model, rows)
+    """The raw scores of `rows` (feature columns), in order, by a stored pipeline.
+
+    Raises ArtefactError when the pipeline was fitted on other features than the model's, and when `rows` lack one.
+    """
+    pipeline = load_pipeline(artefact)
+    fitted = set(pipeline.feature_names_in_)
+    if fitted != set(model.feature_columns):
+        raise ArtefactError(
+            f"the stored pipeline and model {model.name!r} do not share their features: only the pipeline has "
+            f"{sorted(fitted - set(model.feature_columns))}, only the model has "
+            f"{sorted(set(model.feature_columns) - fitted)}. Train the model anew."
+        )
+    lacking = [column for column in model.feature_columns if column not in rows.columns]
+    if lacking:
+        raise ArtefactError(f"rows to be scored by model {model.name!r} lack {lacking}; they have {rows.columns}.")
+    return _positive(pipeline, model, rows)
 
 
 def load_pipeline(artefact: bytes) -> "Pipeline":
-    """The pipeline stored in `artefact`; raises ArtefactError for one that holds anything not allow-listed."""
+    """The pipeline stored in `artefact`.
+
+    Raises ArtefactError for bytes that cannot be read, and for anything not allow-listed, before it is loaded.
+    """
+    from sklearn.pipeline import Pipeline
     from skops.io import get_untrusted_types, loads
 
-    strangers = sorted(set(get_untrusted_types(data=artefact)) - TRUSTED_TYPES)
+    try:
+        strangers = sorted(set(get_untrusted_types(data=artefact)) - TRUSTED_TYPES)
+        pipeline = None if strangers else loads(artefact, trusted=sorted(TRUSTED_TYPES))
+    except Exception as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ArtefactError(
+            f"the stored pipeline cannot be read ({type(error).__name__}: {first_line}): its {len(artefact)} bytes "
+            "are truncated or were tampered with. Train the model of its day anew."
+        ) from error
     if strangers:
         raise ArtefactError(
             f"the stored pipeline holds {strangers}, which are not on the allow-list; it was not loaded. "
             "If a new estimator needs them, add them to TRUSTED_TYPES after review; else treat it as tampered."
         )
-    return loads(artefact, trusted=sorted(TRUSTED_TYPES))
+    if not isinstance(pipeline, Pipeline):
+        raise ArtefactError(
+            f"the stored artefact holds a {type(pipeline).__name__}, wanted a Pipeline. "
+            "Train the model of its day anew."
+        )
+    return pipeline
 
 
 def libraries() -> dict[str, str]:
@@ -93,21 +133,45 @@ def libraries() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def _pipeline(model: ModelSpec, seed: int) -> "Pipeline":
+def _refuse_unfit(model: ModelSpec, name: str, frame: pl.DataFrame) -> None:
+    where = f"model {model.name!r}, {name} rows"
+    lacking = [column for column in (*model.feature_columns, "label") if column not in frame.columns]
+    if lacking:
+        raise TrainingError(f"{where}: they lack {lacking}; they have {frame.columns}.")
+    labels = sorted(frame["label"].unique().to_list(), key=str)
+    if labels != [0, 1]:
+        raise TrainingError(f"{where}: the labels of {frame.height} rows are {labels[:5]}, wanted both 0 and 1.")
+
+
+def _valued_columns(model: ModelSpec, train: pl.DataFrame) -> tuple[str, ...]:
+    # scikit-learn's binning fails on a number that never occurs.
+    counts = train.select(
+        *(pl.col(column).is_not_null().sum() for column in model.categorical_columns),
+        *(pl.col(column).cast(pl.Float64).fill_nan(None).is_not_null().sum() for column in model.numeric_columns),
+    ).row(0, named=True)
+    valued = tuple(column for column, count in counts.items() if count)
+    if not valued:
+        raise TrainingError(f"model {model.name!r}: none of its features has a value in the {train.height} train rows.")
+    return valued
+
+
+def _pipeline(model: ModelSpec, seed: int, valued: tuple[str, ...]) -> "Pipeline":
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OrdinalEncoder
 
     chosen = model.estimator
+    categories = [column for column in model.categorical_columns if column in valued]
+    numbers = [column for column in model.numeric_columns if column in valued]
     encode = ColumnTransformer(
         [
             (
                 "categories",
                 OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan),
-                list(model.categorical_columns),
+                categories,
             ),
-            ("numbers", "passthrough", list(model.numeric_columns)),
+            ("numbers", "passthrough", numbers),
         ]
     )
     boosting = HistGradientBoostingClassifier(
@@ -116,7 +180,7 @@ def _pipeline(model: ModelSpec, seed: int) -> "Pipeline":
         max_leaf_nodes=chosen.max_leaf_nodes,
         min_samples_leaf=chosen.min_samples_leaf,
         l2_regularization=chosen.l2_regularization,
-        categorical_features=list(range(len(model.categorical_columns))),
+        categorical_features=list(range(len(categories))),
         early_stopping=False,
         random_state=seed,
     )
@@ -124,6 +188,8 @@ def _pipeline(model: ModelSpec, seed: int) -> "Pipeline":
 
 
 def _positive(pipeline: "Pipeline", model: ModelSpec, rows: pl.DataFrame) -> Floats:
+    if rows.is_empty():
+        return np.empty(0)
     with _one_thread():
         scores: Floats = pipeline.predict_proba(rows.select(model.feature_columns))[:, 1].astype(np.float64)
     return scores
@@ -136,7 +202,9 @@ def _one_thread() -> "threadpool_limits":
     return threadpool_limits(limits=1)
 
 
-def _importances(pipeline: "Pipeline", model: ModelSpec, held_out: pl.DataFrame, seed: int) -> dict[str, float]:
+def _importances(
+    pipeline: "Pipeline", model: ModelSpec, held_out: pl.DataFrame, seed: int, valued: tuple[str, ...]
+) -> dict[str, float]:
     from sklearn.inspection import permutation_importance
 
     encoded = pipeline.named_steps["encode"].transform(held_out.select(model.feature_columns))
@@ -151,8 +219,8 @@ def _importances(pipeline: "Pipeline", model: ModelSpec, held_out: pl.DataFrame,
     raised = np.maximum(measured.importances_mean, 0.0)
     total = float(raised.sum())
     shares = raised / total if total > 0 else np.full(len(raised), 1 / len(raised))
-    encoded_columns = (*model.categorical_columns, *model.numeric_columns)
-    return {column: float(share) for column, share in zip(encoded_columns, shares, strict=True)}
+    measured_shares = dict(zip(valued, shares.tolist(), strict=True))
+    return {column: measured_shares.get(column, 0.0) for column in (*model.categorical_columns, *model.numeric_columns)}
 
 
 def _dump(pipeline: "Pipeline") -> bytes:

@@ -1,0 +1,362 @@
+"""The point-in-time join against slow obvious twins, over the real year, and with a planted leak."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+
+import flights_archive
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from ml_assets.domain.evaluation import roc_auc
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.point_in_time import as_of, asked_for, feature_rows, newest_known
+from ml_assets.domain.specs import FeatureGroupSpec, GradientBoosting
+from ml_assets.domain.training import fit_candidate
+
+CATALOG = flights_archive.catalog()
+MODEL = CATALOG.models["disruption"]
+JOINED = sorted(set(CATALOG.groups_of(MODEL)) - {MODEL.spine})
+NOON = datetime(2013, 3, 10, 12, tzinfo=UTC)
+INSTANT = pl.Datetime("us", "UTC")
+
+
+def minutes(number: int) -> timedelta:
+    return timedelta(minutes=number)
+
+
+# --- as_of against a slow twin ----------------------------------------------------------------------------
+
+entities = st.sampled_from(["a", "b", "c", None])
+numbers = st.sampled_from([1, 2, None])
+asking_rows = st.lists(st.tuples(entities, numbers, st.integers(-6, 6)), max_size=8)
+known_rows = st.lists(
+    st.tuples(entities, numbers, st.integers(-6, 6), st.one_of(st.none(), st.integers(0, 99))), max_size=14
+)
+
+
+def asking_frame(rows: list[tuple]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(plane, line, NOON + minutes(at)) for plane, line, at in rows],
+        schema={"plane": pl.String, "line": pl.Int64, "prediction_time": INSTANT},
+        orient="row",
+    )
+
+
+def known_frame(rows: list[tuple]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(wind, plane, line, NOON + minutes(at)) for plane, line, at, wind in rows],
+        schema={"wind": pl.Int32, "plane": pl.String, "line": pl.Int64, "known_at": INSTANT},
+        orient="row",
+    )
+
+
+def slowly(asking: list[tuple], rows: list[tuple], keys: int, max_age: int) -> list[tuple]:
+    """Row by row: the last given of the newest rows of the same entity, not later and not too old."""
+    answers = []
+    for *entity, asked_at in asking:
+        best = None
+        for *owner, at, wind in rows:
+            same = None not in entity[:keys] and owner[:keys] == entity[:keys]
+            if same and at <= asked_at and asked_at - at <= max_age and (best is None or at >= best[0]):
+                best = (at, wind)
+        answers.append((None, None) if best is None else (best[1], NOON + minutes(best[0])))
+    return answers
+
+
+@settings(max_examples=250, deadline=None)
+@given(asking=asking_rows, rows=known_rows, keys=st.sampled_from([1, 2]), max_age=st.integers(0, 12))
+@example(asking=[], rows=[("a", 1, 0, 7)], keys=1, max_age=1)
+@example(asking=[("a", 1, 0)], rows=[], keys=2, max_age=1)
+@example(asking=[("a", 1, 0)], rows=[(None, None, 0, 7), (None, 1, 0, 8)], keys=2, max_age=0)
+@example(asking=[("b", 1, -6)], rows=[("a", 1, 6, 7), ("b", 1, -5, 8)], keys=1, max_age=12)
+@example(asking=[("a", 1, 0)], rows=[("a", 1, 0, 7), ("a", 2, 0, 8), ("a", 1, -1, 9)], keys=1, max_age=0)
+def test_as_of_equals_a_loop_over_the_rows(asking, rows, keys, max_age):
+    entity = ("plane", "line")[:keys]
+    given_rows = known_frame(rows)
+    before = given_rows.clone()
+    found = as_of(asking_frame(asking), given_rows, entity, ("wind", "known_at"), minutes(max_age), prefix="of_")
+    assert found.columns == ["of_wind", "of_known_at"]
+    assert found.rows() == slowly(asking, rows, keys, max_age)
+    assert found.schema == {"of_wind": pl.Int32, "of_known_at": INSTANT}
+    assert_frame_equal(given_rows, before)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=known_rows, asking=asking_rows, seed=st.integers(0, 9))
+def test_the_order_of_the_rows_matters_only_between_equal_instants(rows, asking, seed):
+    once = list({(plane, line, at): (plane, line, at, wind) for plane, line, at, wind in rows}.values())
+    mixed = np.random.default_rng(seed).permutation(len(once))
+    answers = [
+        as_of(asking_frame(asking), known_frame(ordered), ("plane", "line"), ("wind",), minutes(5))
+        for ordered in (once, [once[place] for place in mixed])
+    ]
+    assert_frame_equal(*answers)
+
+
+def test_a_value_known_exactly_at_prediction_time_counts_and_a_microsecond_later_does_not():
+    rows = known_frame([("a", 1, 0, 7)])
+    for shift, wanted in ((0, 7), (-1, None)):
+        asking = asking_frame([("a", 1, 0)]).with_columns(
+            pl.col("prediction_time") + pl.duration(microseconds=shift)
+        )
+        assert as_of(asking, rows, ("plane",), ("wind",), minutes(5))["wind"].to_list() == [wanted]
+
+
+def test_a_value_of_exactly_max_age_counts_and_a_microsecond_older_does_not():
+    rows = known_frame([("a", 1, -5, 7)])
+    for age, wanted in ((minutes(5), 7), (minutes(5) - timedelta(microseconds=1), None)):
+        assert as_of(asking_frame([("a", 1, 0)]), rows, ("plane",), ("wind",), age)["wind"].to_list() == [wanted]
+
+
+def test_a_newest_row_that_holds_a_null_is_the_answer_not_the_row_before_it():
+    rows = known_frame([("a", 1, -2, 7), ("a", 1, -1, None)])
+    assert as_of(asking_frame([("a", 1, 0)]), rows, ("plane",), ("wind",), minutes(5))["wind"].to_list() == [None]
+
+
+def test_times_in_another_unit_and_zone_mean_the_same_instants():
+    rows = known_frame([("a", 1, 0, 7), ("a", 1, 3, 8)]).with_columns(
+        pl.col("known_at").dt.convert_time_zone("America/New_York").dt.cast_time_unit("ms")
+    )
+    asking = asking_frame([("a", 1, 2), ("a", 1, 3)])
+    assert as_of(asking, rows, ("plane",), ("wind",), minutes(5))["wind"].to_list() == [7, 8]
+
+
+@pytest.mark.parametrize("side", ["known_at", "prediction_time"])
+def test_a_row_without_a_time_is_refused(side):
+    asking, rows = asking_frame([("a", 1, 0), ("b", 1, 0)]), known_frame([("a", 1, 0, 7), ("b", 1, 0, 8)])
+    emptied = pl.when(pl.col("plane") == "a").then(pl.col(side)).alias(side)
+    if side == "known_at":
+        rows = rows.with_columns(emptied)
+    else:
+        asking = asking.with_columns(emptied)
+    with pytest.raises(ValueError, match=f"{side} has 1 nulls"):
+        as_of(asking, rows, ("plane",), ("wind",), minutes(5))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 20)), max_size=12),
+    asking=st.lists(st.tuples(st.integers(-1, 4), st.integers(-5, 25)), max_size=8),
+    max_age=st.integers(0, 30),
+)
+def test_newest_known_gives_the_place_in_its_order(rows, asking, max_age):
+    codes, known_at = (np.array([row[part] for row in rows], dtype=np.int64) for part in (0, 1))
+    asking_codes, asked_at = (np.array([row[part] for row in asking], dtype=np.int64) for part in (0, 1))
+    order, matches = newest_known(codes, known_at, asking_codes, asked_at, max_age)
+    assert sorted(order) == list(range(len(rows)))
+    for number, (code, at) in enumerate(asking):
+        fitting = [
+            place
+            for place, (owner, known) in enumerate(rows)
+            if code >= 0 and owner == code and known <= at <= known + max_age
+        ]
+        assert bool(matches.found[number]) == bool(fitting)
+        if fitting:
+            assert order[matches.position[number]] == max(fitting, key=lambda place: (rows[place][1], place))
+
+
+def test_more_entities_and_time_than_one_integer_holds_is_an_error_not_a_wrong_answer():
+    codes = np.array([0, 2**40], dtype=np.int64)
+    times = np.array([0, 2**40], dtype=np.int64)
+    with pytest.raises(OverflowError, match="do not fit one 63-bit key"):
+        newest_known(codes, times, codes, times, 1)
+
+
+# --- feature_rows -----------------------------------------------------------------------------------------
+
+
+def small_group(name: str, entity: tuple[str, ...], max_age: timedelta) -> FeatureGroupSpec:
+    return replace(CATALOG.features["weather"], name=name, entity=entity, values=("wind",), max_age=max_age)
+
+
+def spine_frame(rows: list[tuple]) -> pl.DataFrame:
+    """(row_key, plane, line, minute of the event, minutes it is known ahead)"""
+    return pl.DataFrame(
+        [
+            (NOON.date(), key, plane, line, NOON + minutes(at), NOON + minutes(at - ahead))
+            for key, plane, line, at, ahead in rows
+        ],
+        schema={
+            DAY: pl.Date,
+            "row_key": pl.String,
+            "plane": pl.String,
+            "line": pl.Int64,
+            "event_time": INSTANT,
+            "known_at": INSTANT,
+        },
+        orient="row",
+    )
+
+
+SMALL_MODEL = replace(
+    MODEL,
+    spine="timetable",
+    prediction_lead=minutes(3),
+    features=("here.wind", "timetable.line", "there.wind"),
+    categorical=(),
+)
+SMALL_GROUPS = {
+    "timetable": replace(CATALOG.features["schedule"], name="timetable", values=("plane", "line")),
+    "here": small_group("here", ("plane",), minutes(4)),
+    "there": small_group("there", ("line", "plane"), minutes(100)),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    spine=st.lists(st.tuples(entities, numbers, st.integers(-6, 6), st.integers(0, 6)), max_size=6),
+    here=known_rows,
+    there=known_rows,
+)
+def test_feature_rows_equal_a_loop_over_the_rows(spine, here, there):
+    events = [(f"k{number}", *row) for number, row in enumerate(spine)]
+    frames = {
+        "timetable": spine_frame(events[::-1]),
+        "here": known_frame(here),
+        "there": known_frame(there),
+    }
+    found = feature_rows(SMALL_MODEL, SMALL_GROUPS, frames)
+    wanted = []
+    for key, plane, line, at, ahead in events:
+        if ahead < 3:
+            continue
+        asked = [(plane, line, at - 3)]
+        wanted.append(
+            (
+                NOON.date(),
+                key,
+                NOON + minutes(at),
+                NOON + minutes(at - 3),
+                slowly(asked, here, 1, 4)[0][0],
+                line,
+                slowly(asked, there, 2, 100)[0][0],
+            )
+        )
+    assert found.rows() == wanted
+    assert found.columns == [DAY, "row_key", "event_time", "prediction_time", *SMALL_MODEL.feature_columns]
+    assert found.columns[4:] == ["here__wind", "timetable__line", "there__wind"]
+
+
+def test_only_the_days_asked_for_are_joined_and_the_end_is_open():
+    days = [date(2013, 3, day) for day in (9, 10, 11)]
+    spine = pl.concat([spine_frame([(f"k{day}", "a", 1, 0, 9)]).with_columns(pl.lit(day).alias(DAY)) for day in days])
+    found = asked_for(SMALL_MODEL, spine, (days[0], days[2]))
+    assert found[DAY].to_list() == days[:2]
+    assert asked_for(SMALL_MODEL, spine)[DAY].to_list() == days
+
+
+# --- the whole year ---------------------------------------------------------------------------------------
+
+
+@cache
+def spine_of_the_year() -> pl.DataFrame:
+    return asked_for(MODEL, flights_archive.features_of_the_year(MODEL.spine))
+
+
+def known_of_the_year(name: str) -> pl.DataFrame:
+    """For every flight of the year, when the row that it is given was known."""
+    group, rows = CATALOG.features[name], flights_archive.features_of_the_year(name)
+    return as_of(spine_of_the_year(), rows, group.entity, ("known_at", *group.values), group.max_age)
+
+
+def test_a_score_is_asked_for_every_flight_of_the_year():
+    assert spine_of_the_year().height == 336_776
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_nothing_of_the_year_is_known_after_the_prediction_nor_too_old(name):
+    """And the same, for a sample of flights, against a scan over the entity's rows."""
+    group, rows = CATALOG.features[name], flights_archive.features_of_the_year(name)
+    spine = spine_of_the_year()
+    given_rows = spine.select(*group.entity, "prediction_time").hstack(known_of_the_year(name))
+    age = pl.col("prediction_time") - pl.col("known_at")
+    assert given_rows.filter(age < timedelta(0)).is_empty()
+    assert given_rows.filter(age > group.max_age).is_empty()
+    assert given_rows.filter(pl.any_horizontal(pl.col(group.entity).is_null()), ~pl.col("known_at").is_null()).is_empty()
+    assert given_rows["known_at"].null_count() < 0.6 * spine.height
+
+    days = spine[DAY].unique().sort().to_list()
+    for day in (date(2013, 3, 10), date(2013, 11, 3), *random.Random(name).sample(days, 4)):
+        of_day = given_rows.filter(spine[DAY] == day).sample(20, seed=7)
+        first, last = of_day["prediction_time"].min() - group.max_age, of_day["prediction_time"].max()
+        near = rows.filter(pl.col("known_at").is_between(first, last)).to_dicts()
+        for asked in of_day.to_dicts():
+            at = asked["prediction_time"]
+            known = [
+                row
+                for row in near
+                if all(row[key] == asked[key] for key in group.entity) and at - group.max_age <= row["known_at"] <= at
+            ]
+            best = max(known, key=lambda row: row["known_at"], default=None)
+            for column in ("known_at", *group.values):
+                assert asked[column] == (best[column] if best else None)
+
+
+def test_feature_rows_of_the_year_hold_what_as_of_gives_and_nothing_of_the_outcome():
+    groups = CATALOG.groups_of(MODEL)
+    frames = {name: flights_archive.features_of_the_year(name) for name in groups}
+    week = (date(2013, 3, 7), date(2013, 3, 14))
+    rows = feature_rows(MODEL, groups, frames, week)
+    spine = spine_of_the_year()
+    of_week = spine.with_row_index("place").filter(pl.col(DAY) >= week[0], pl.col(DAY) < week[1])
+    assert rows["row_key"].to_list() == of_week["row_key"].to_list()
+    for name in JOINED:
+        wanted = [feature.split(".")[1] for feature in MODEL.features if feature.startswith(f"{name}.")]
+        of_year = known_of_the_year(name).select(wanted)[of_week["place"]]
+        assert_frame_equal(rows.select(pl.col(f"{name}__{column}").alias(column) for column in wanted), of_year)
+
+
+# --- the leak canary --------------------------------------------------------------------------------------
+
+CANARY = replace(
+    MODEL,
+    features=("planted.label_copy", "chance.number"),
+    categorical=(),
+    estimator=GradientBoosting(
+        learning_rate=0.1, max_iter=40, max_leaf_nodes=7, min_samples_leaf=50, l2_regularization=1.0
+    ),
+)
+
+
+def canary_roc_auc(known_at: pl.Expr) -> float:
+    """How well a model predicts February's last week from the label itself, said to be known at `known_at`."""
+    days = (date(2013, 1, 20), date(2013, 2, 28))
+    near = flights_archive.events(*days)["flights"]
+    labels = CATALOG.outcomes["disrupted"].compute(near).collect()
+    planted = labels.with_columns(known_at.alias("known_at"), pl.col("label").cast(pl.Float64).alias("label_copy"))
+    numbers = np.random.default_rng(0).normal(size=labels.height)
+    chance = labels.select("row_key", pl.col("event_time") - timedelta(days=2)).with_columns(
+        pl.col("event_time").alias("known_at"), pl.Series("number", numbers)
+    )
+    spec = {"entity": ("row_key",), "max_age": timedelta(days=30)}
+    groups = {
+        "schedule": CATALOG.features["schedule"],
+        "planted": replace(CATALOG.features["weather"], name="planted", values=("label_copy",), **spec),
+        "chance": replace(CATALOG.features["weather"], name="chance", values=("number",), **spec),
+    }
+    frames: Mapping[str, pl.DataFrame] = {
+        "schedule": flights_archive.features_of_the_year("schedule"),
+        "planted": planted,
+        "chance": chance,
+    }
+    rows = feature_rows(CANARY, groups, frames, days).join(labels.select("row_key", "label"), on="row_key")
+    assert rows["chance__number"].null_count() == 0
+    train, held_out = rows.filter(pl.col(DAY) < date(2013, 2, 21)), rows.filter(pl.col(DAY) >= date(2013, 2, 21))
+    candidate = fit_candidate(CANARY, train, held_out, seed=1)
+    return roc_auc(held_out["label"].to_numpy(), candidate.scores) or 0.0
+
+
+def test_a_planted_label_that_is_only_known_later_scores_at_chance():
+    assert 0.45 < canary_roc_auc(pl.col("known_at")) < 0.55
+
+
+def test_the_same_label_with_a_lie_about_when_it_is_known_scores_almost_perfectly():
+    """So the canary can sing: only the instant differs from the test above."""
+    assert canary_roc_auc(pl.col("event_time") - timedelta(hours=24)) > 0.99
