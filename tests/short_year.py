@@ -3,8 +3,8 @@
 What belongs here: nothing that asserts; a spawned process imports it as well.
 What does not: fixtures (`conftest.py`).
 
-The 25 days hold a change of the clocks (10 March), days before the first champion, two trainings and days after
-the second.
+The 25 days hold a snow storm, a change of the clocks (10 March), days before the first champion, two trainings
+and days after the second.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +24,7 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
 )
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from ml_assets.catalog import load_catalog
@@ -32,7 +33,6 @@ from ml_assets.domain.content import content_hashes
 from ml_assets.domain.specs import Catalog, GradientBoosting, ModelSpec
 from ml_assets.launch import Launcher
 from partitions import DayRange
-from resources.delta_io_manager import DATA_VERSION
 from resources.home import open_home
 from resources.lake import Lake
 
@@ -80,7 +80,8 @@ def _small(model: ModelSpec) -> ModelSpec:
     return replace(
         model,
         first_training_day=FIRST_TRAINING,
-        business_days=(SECOND_TRAINING,),
+        # The second of them is overruled by the cool-down once the first is carried out.
+        business_days=(SECOND_TRAINING, SECOND_TRAINING + timedelta(days=1)),
         calibration_days=3,
         gate_days=3,
         cool_down_days=7,
@@ -145,6 +146,11 @@ class Platform:
         found = {table: self.rows(table) for table in (self.tables() if tables is None else tables)}
         return {table: content_hashes(rows) for table, rows in found.items() if rows.height}
 
+    def withdraw(self, tables: Sequence[str], first: date, last: date) -> None:
+        """Empties days of tables, so that what a run leaves there it has written."""
+        for table in tables:
+            self.lake.withdraw(table, days(first, last))
+
     def versions(self) -> dict[str, int]:
         """The Delta version of every table."""
         found = {table: self.lake.store.snapshot(table) for table in self.tables()}
@@ -153,9 +159,9 @@ class Platform:
     def data_versions(self, asset: str) -> dict[str, str]:
         """The data version of the latest materialisation of each partition."""
         tags = self.instance.event_log_storage.get_latest_tags_by_partition(
-            key_of(asset), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+            key_of(asset), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
         )
-        return {partition: held[DATA_VERSION] for partition, held in tags.items()}
+        return {partition: held[DATA_VERSION_TAG] for partition, held in tags.items()}
 
     def materializations(self, asset: str, partition: str) -> list[AssetMaterialization]:
         """Every materialisation of a partition, the newest first."""
