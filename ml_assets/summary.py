@@ -39,13 +39,15 @@ def summarise(lake: Lake, catalog: Catalog, model: ModelSpec) -> ModelSummary:
     known = predictions.join(outcomes, on="row_key").with_columns(month)
     calibrated = grouped_metrics(known, ["month"], "label", "probability")
     raw = grouped_metrics(known, ["month"], "label", "score").select("month", pl.col("ece").alias("raw_ece"))
+    methods = (
+        lake.read(table("calibrators", model.name), *ALL_DAYS).rows.select("calibrator_version", "method").collect()
+    )
+    champion = pl.format("{} ({})", pl.col("model_version").str.head(10), "method")
     served = (
-        predictions.with_columns(month)
+        predictions.join(methods, on="calibrator_version", how="left")
+        .with_columns(month)
         .group_by("month")
-        .agg(
-            pl.len().alias("rows"),
-            pl.col("model_version").unique().sort().str.head(10).str.join(", ").alias("champions"),
-        )
+        .agg(pl.len().alias("rows"), champion.unique().sort().str.join(", ").alias("champions"))
     )
     months = served.join(calibrated, on="month", how="left").join(raw, on="month", how="left").sort("month")
     champions = lake.read(table("champions", model.name), *ALL_DAYS).rows.collect()
@@ -82,8 +84,9 @@ def render(home: Home, catalog: Catalog, lake: Lake, port: int = 3000) -> Group:
 
 def _months_table(model: ModelSpec, summary: ModelSummary) -> Table:
     shown = Table(title=f"{model.name}: what was predicted, and how it came true")
-    for name in ("month", "rows", "base rate", "ROC-AUC", "ECE raw", "ECE calibrated", "champion trained on"):
-        shown.add_column(name, justify="left" if name in ("month", "champion trained on") else "right")
+    served_by = "champion trained on (calibrator)"
+    for name in ("month", "rows", "base rate", "ROC-AUC", "ECE raw", "ECE calibrated", served_by):
+        shown.add_column(name, justify="left" if name in ("month", served_by) else "right")
     for row in summary.months.iter_rows(named=True):
         shown.add_row(
             f"{row['month']:%B}",

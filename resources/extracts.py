@@ -26,9 +26,9 @@ NULLS = ["", "NA"]
 
 @dataclass(frozen=True, slots=True)
 class ReadExtracts:
-    """Rows as delivered, and the days that could not be read, with the reason."""
+    """Rows as delivered, None when no day could be read; and the days that could not, with the reason."""
 
-    rows: pl.DataFrame
+    rows: pl.DataFrame | None
     unreadable: dict[date, str]
 
 
@@ -66,7 +66,7 @@ class Extracts:
     def read(self, source: SourceSpec, days: Iterable[date]) -> ReadExtracts:
         """The parsed events of the given days; a missing or unreadable day is named, not fatal.
 
-        Raises SourceError when none of the days can be read.
+        Raises SourceError when the archive they are cut from is missing or not the pinned one.
         """
         self.land(source)
         wanted = list(days)
@@ -81,10 +81,6 @@ class Extracts:
             unreadable: dict[date, str] = {}
         except (pl.exceptions.PolarsError, OSError):
             rows, unreadable = self._one_by_one(source, present)
-        if rows is None:
-            reasons = {**missing, **unreadable}
-            day, reason = min(reasons.items())
-            raise SourceError(f"source {source.name!r}: none of {len(wanted)} days could be read; {day}: {reason}.")
         return ReadExtracts(rows, missing | unreadable)
 
     def _one_by_one(self, source: SourceSpec, days: list[date]) -> tuple[pl.DataFrame | None, dict[date, str]]:

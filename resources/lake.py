@@ -60,7 +60,7 @@ class Lake:
     def write(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> Commit | None:
         """The commit of the batch's accepted days; None when there are none.
 
-        Red verdicts and quarantined rows are committed before the accepted days, and what was red and is
+        Red verdicts, blocked days and quarantined rows are committed before the accepted days, and what was red and is
         accepted now is cleared after them: killed in between, a day is red too long, never green too early.
         """
         self._quarantine(table, batch, metadata)
@@ -104,10 +104,15 @@ class Lake:
         return dict(snapshot.scan(start, end).select(DAY, "reason").collect().iter_rows())
 
     def _reject(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
-        if not batch.rejected:
-            return
-        reasons = {day: json.dumps(batch.verdicts[day].reasons) for day in batch.rejected}
-        self.store.replace_days(_rejections(table), _rejection_rows(reasons), batch.rejected, commit_metadata=metadata)
+        # A blocked day may hold rows of an earlier run: what reads it must leave it out like a red one.
+        reasons = {
+            **{day: json.dumps([reason]) for day, reason in batch.blocked.items()},
+            **{day: json.dumps(batch.verdicts[day].reasons) for day in batch.rejected},
+        }
+        if reasons:
+            self.store.replace_days(
+                _rejections(table), _rejection_rows(reasons), sorted(reasons), commit_metadata=metadata
+            )
 
     def _quarantine(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
         if batch.quarantined is None:

@@ -9,7 +9,7 @@ and days after the second.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def _small(model: ModelSpec) -> ModelSpec:
 class Platform:
     """A launcher over a home, and what its tables and its Dagster instance hold."""
 
-    launcher: Launcher
+    launcher: Launcher = field(repr=False)
 
     @property
     def path(self) -> Path:

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from short_year import DECISIONS, DENSE, END, FIRST, LAST_LABEL_END, Platform, days
+from short_year import DECISIONS, DENSE, END, FIRST, FIRST_TRAINING, LAST_LABEL_END, Platform, days
 
 LATE = {"outcomes/disrupted", "performance_reports/disruption"}
 CHAIN = [asset for asset in DENSE if asset not in DECISIONS]
@@ -39,7 +39,7 @@ def few(examples: int) -> Callable[..., Callable[..., None]]:
 @pytest.mark.parametrize("asset", DENSE)
 def test_range_equals_days_of_one_asset(platform: Platform, replayed: Platform, asset: str) -> None:
     @few(2)
-    @given(ranges(END + timedelta(days=1) if asset in LATE else END, 6))
+    @given(ranges(LAST_LABEL_END if asset in LATE else END, 4))
     def range_equals_days(chosen: tuple[date, date]) -> None:
         first, last = chosen
         platform.withdraw([asset], first, last)
@@ -56,8 +56,9 @@ def test_range_equals_days_of_one_asset(platform: Platform, replayed: Platform, 
     range_equals_days()
 
 
-@few(2)
-@given(chosen=ranges(END, 5))
+@few(1)
+@example(chosen=(FIRST_TRAINING - timedelta(days=1), FIRST_TRAINING + timedelta(days=1)))
+@given(chosen=ranges(END, 4))
 def test_range_equals_days_of_the_whole_chain(
     copied: Callable[[], Platform], replayed: Platform, chosen: tuple[date, date]
 ) -> None:

@@ -4,11 +4,12 @@ What belongs here: the factory. What does not: the statistics (`ml_assets/domain
 """
 
 import json
+from datetime import date
 
 import polars as pl
 from dagster import AssetsDefinition
 
-from ml_assets.assets.keys import key
+from ml_assets.assets.keys import key, table
 from ml_assets.assets.models import SCORE, best_candidate
 from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
 from ml_assets.assets.predictions import feature_parents, features_of_days
@@ -27,14 +28,19 @@ def drift_reports_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
     """The drift reports of a model: one row a column and day, and the weighted share that drifted."""
 
     def body(ready: Ready) -> DayBatch:
+        skipped, blocked = days_without_predictions(model, ready)
+        days = [day for day in ready.days if day not in skipped and day not in blocked]
+        if not days:
+            return DayBatch(rows=pl.DataFrame(), verdicts={}, skipped=skipped, blocked=blocked)
         predictions = ready.inputs["predictions"].rows.select("row_key", DAY, SCORE, "model_version").collect()
-        rows = features_of_days(model, catalog, ready).join(predictions, on=["row_key", DAY], maintain_order="left")
+        features = features_of_days(model, catalog, ready)
+        rows = features.join(predictions, on=["row_key", DAY], how="inner", maintain_order="left")
         reports = [
             _report(model, ready, str(version), of_model)
             for (version,), of_model in rows.partition_by("model_version", as_dict=True).items()
         ]
         frame = pl.concat(reports).sort(DAY, "importance", "column", descending=[False, True, False])
-        return DayBatch(rows=frame, verdicts=judge_days(frame, ready.days, LIMITS))
+        return DayBatch(rows=frame, verdicts=judge_days(frame, days, LIMITS), skipped=skipped, blocked=blocked)
 
     return partitioned_asset(
         Frame(
@@ -46,10 +52,27 @@ def drift_reports_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
             code_version=fingerprint(code_fingerprint(day_drift), model.drift),
             parents={
                 **feature_parents(model, catalog),
-                "predictions": parent(key("predictions", model.name), same_days(), model.calendar, same_day=True),
+                "predictions": parent(key("predictions", model.name), same_days(), model.calendar, same_day=False),
             },
         ),
         body,
+    )
+
+
+def days_without_predictions(model: ModelSpec, ready: Ready) -> tuple[dict[date, str], dict[date, str]]:
+    """The days without accepted predictions, with the reason: by design, because nobody serves, and the others."""
+    made = ready.inputs["predictions"]
+    missing = [day for day in ready.days if day not in made.days]
+    served = ready.lake.read(table("champions", model.name), ready.run.start, ready.run.end)
+    nobody = set(served.rows.filter(pl.col("model_version").is_null()).collect()[DAY] if served.days else ())
+    reasons = {
+        day: f"rejected: {made.rejected[day]}" if day in made.rejected else "not there"
+        for day in missing
+        if day not in nobody
+    }
+    return (
+        {day: "no champion serves this day yet" for day in missing if day in nobody},
+        {day: f"{made.table} of {day} is {reason}" for day, reason in reasons.items()},
     )
 
 

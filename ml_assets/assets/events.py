@@ -5,12 +5,13 @@ What belongs here: the factory. What does not: contracts (`ml_assets/catalog/sou
 
 from datetime import date
 
+import polars as pl
 from dagster import AssetsDefinition
 
 from ml_assets.assets.keys import key
 from ml_assets.assets.partitioned import Frame, Ready, partitioned_asset
 from ml_assets.domain.content import code_fingerprint
-from ml_assets.domain.contracts import DayLimits, judge_days, split_rows
+from ml_assets.domain.contracts import DayLimits, judge_days, refused_rows, split_rows
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import SourceSpec
@@ -23,12 +24,15 @@ def events_asset(source: SourceSpec) -> AssetsDefinition:
 
     def body(ready: Ready) -> DayBatch:
         read = ready.context.resources.extracts.extracts().read(source, ready.days)
+        unreadable = {day: Verdict(passed=False, reasons=(reason,)) for day, reason in read.unreadable.items()}
+        if read.rows is None:
+            return DayBatch(rows=pl.DataFrame(), verdicts=unreadable)
         split = split_rows(read.rows, source.contract)
         bad: dict[date, int] = dict(split.bad.group_by(DAY).len().iter_rows())
         readable = [day for day in ready.days if day not in read.unreadable]
         verdicts = judge_days(split.good, readable, limits, bad_rows=bad, max_bad_row_share=source.max_bad_row_share)
-        unreadable = {day: Verdict(passed=False, reasons=(reason,)) for day, reason in read.unreadable.items()}
-        return DayBatch(rows=split.good, verdicts={**verdicts, **unreadable}, quarantined=split.bad)
+        refused = refused_rows(split, verdicts)
+        return DayBatch(rows=split.good, verdicts={**verdicts, **unreadable}, quarantined=refused)
 
     return partitioned_asset(
         Frame(

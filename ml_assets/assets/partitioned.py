@@ -158,10 +158,11 @@ def ready_days(
     blocked: dict[date, str] = {}
     for day in run:
         for name, upstream in parents.items():
-            if not upstream.same_day or day >= upstream.end_day or day in inputs[name].days:
+            reason = inputs[name].rejected.get(day)
+            absent_by_design = day >= upstream.end_day and not reason
+            if not upstream.same_day or absent_by_design or day in inputs[name].days:
                 continue
             table = "/".join(upstream.key.path)
-            reason = inputs[name].rejected.get(day)
             blocked[day] = f"{table} of {day} is " + (f"rejected: {reason}" if reason else "not there")
             break
     return tuple(day for day in run if day not in blocked), blocked
@@ -176,7 +177,7 @@ def recorded(
         yield AssetObservation(key, partition=key_of_day(day), metadata={"not computed": reason})
     if batch.accepted:
         yield Output(batch, output_name="result")
-    elif batch.rejected:
+    elif batch.rejected or batch.blocked:
         # Nothing is handed to the IO manager, but what was refused must be on record.
         lake.write("/".join(key.path), batch, {"run_id": context.run.run_id})
     yield from day_check_events(key, batch.verdicts, one_day=len(run) == 1)

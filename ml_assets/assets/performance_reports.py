@@ -51,13 +51,8 @@ def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
             description=f"How {model.name} did, by the day of the events, as far as labels have arrived.",
             code_version=code_fingerprint(cohort_reports),
             parents={
-                "outcomes": parent(
-                    key("outcomes", model.outcome),
-                    trailing_days(lag),
-                    calendar,
-                    same_day=True,
-                    outcome_calendar=True,
-                ),
+                # Past the last event day labels may or may not come, so a day without them is no error there.
+                "outcomes": parent(key("outcomes", model.outcome), trailing_days(lag), calendar, same_day=True),
                 "predictions": parent(key("predictions", model.name), trailing_days(lag), calendar, same_day=False),
             },
             outcome_calendar=True,

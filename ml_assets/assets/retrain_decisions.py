@@ -14,7 +14,7 @@ from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
 from ml_assets.domain.content import code_fingerprint, fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
-from ml_assets.domain.retraining import Evidence, decide, decision_rows
+from ml_assets.domain.retraining import Evidence, decide, decision_rows, performance_look_back
 from ml_assets.domain.specs import ModelSpec
 from partitions import window_before
 
@@ -24,8 +24,6 @@ LIMITS = DayLimits(key=("decision", "partition_date"), required=("decision", "tr
 def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
     """The decisions of a model; only reports and champions of earlier days are read."""
     calendar = model.calendar
-    cohorts = max((trigger.cohorts for trigger in model.metric_triggers), default=0)
-    performance_days = cohorts + 3 * calendar.label_lag_days + 1
 
     def body(ready: Ready) -> DayBatch:
         champions = ready.inputs["champions"]
@@ -58,7 +56,7 @@ def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
                 "drift": parent(key("drift_reports", model.name), window_before(1), calendar, same_day=False),
                 "performance": parent(
                     key("performance_reports", model.name),
-                    window_before(performance_days),
+                    window_before(performance_look_back(model)),
                     calendar,
                     same_day=False,
                     outcome_calendar=True,

@@ -59,23 +59,38 @@ def split_rows(frame: pl.DataFrame, contract: type[DataFrameModel]) -> SplitRows
         cases = errors.failure_cases
     else:
         return SplitRows(frame, frame.clear().with_columns(pl.lit([], dtype=pl.List(pl.String)).alias(REASONS)))
-    reason = pl.format(
-        "{}: {} came, wanted {}",
-        pl.col("column").fill_null("row"),
-        pl.col("failure_case").cast(pl.String),
-        "check",
-    )
-    cases = cases.select(pl.col("index").cast(pl.UInt32), reason.fill_null("broken contract").alias(REASONS))
+    cases = cases.select(pl.col("index").cast(pl.UInt32), _reason().alias(REASONS))
     everybody = cases.filter(pl.col("index").is_null())[REASONS].unique(maintain_order=True)
     numbered = frame.with_row_index("index")
     if everybody.len():
         bad = numbered.with_columns(pl.lit(everybody.implode()).first().alias(REASONS)).drop("index")
         return SplitRows(frame.clear(), bad)
-    by_row = cases.group_by("index").agg(pl.col(REASONS).sort())
+    by_row = cases.group_by("index").agg(pl.col(REASONS).unique().sort())
     joined = numbered.join(by_row, on="index", how="left", maintain_order="left").drop("index")
     return SplitRows(
         good=joined.filter(pl.col(REASONS).is_null()).drop(REASONS),
         bad=joined.filter(pl.col(REASONS).is_not_null()),
+    )
+
+
+def _reason() -> pl.Expr:
+    """What a failure case of pandera says, on one line, with the name of the check that failed."""
+    came = pl.col("failure_case").cast(pl.String).fill_null("null").str.split("\n").list.first()
+    of_column = pl.col("schema_context") == "Column"
+    return (
+        pl.when(pl.col("check") == "column_in_dataframe")
+        .then(pl.format("column {} is missing", came))
+        # The row itself is what came, and it is stored beside its reasons.
+        .when(~of_column & pl.col("index").is_not_null())
+        .then(pl.format("row: it breaks {}", "check"))
+        .otherwise(
+            pl.format(
+                "{}: {} came, wanted {}",
+                pl.when(of_column).then(pl.col("column")).otherwise(pl.lit("row")),
+                came,
+                "check",
+            )
+        )
     )
 
 
@@ -94,6 +109,17 @@ def judge_days(
     """
     counted = _counts(frame, limits)
     return {day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share) for day in days}
+
+
+def refused_rows(split: SplitRows, verdicts: Mapping[date, Verdict]) -> pl.DataFrame:
+    """Every row that is not let through, with its reasons: bad rows, and all rows of a rejected day."""
+    reasons = {day: list(verdict.reasons) for day, verdict in verdicts.items() if not verdict.passed}
+    of_rejected_days = split.good.filter(pl.col(DAY).is_in(list(reasons))).with_columns(
+        pl.col(DAY)
+        .replace_strict(list(reasons), list(reasons.values()), default=None, return_dtype=pl.List(pl.String))
+        .alias(REASONS)
+    )
+    return pl.concat([split.bad, of_rejected_days])
 
 
 def _counts(frame: pl.DataFrame, limits: DayLimits) -> dict[date, dict[str, int]]:

@@ -46,6 +46,9 @@ def gate(rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits
     Absolute limits always count; against a champion the Brier score must be lower in the middle of a day-block
     bootstrap, not plausibly higher by more than the limit, and no large segment may get worse beyond it.
     """
+    if rows.is_empty():
+        reason = f"the gate has 0 labelled rows, wanted at least {limits.min_rows}"
+        return Verdict(passed=False, reasons=(reason,), measured={"rows": 0})
     labels = rows["label"].to_numpy()
     ours = evaluate(labels, challenger)
     reasons: list[str] = []
@@ -61,7 +64,9 @@ def gate(rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits
         "brier": ours.brier,
         "ece": ours.ece,
     }
-    if champion is not None:
+    if champion is not None and rows[DAY].n_unique() < 2:
+        reasons.append("the gate's rows lie on one day, wanted two or more to compare with the champion")
+    elif champion is not None:
         theirs = evaluate(labels, champion)
         blocks = rows[DAY].rank("dense").to_numpy().astype(np.int64)
         rise = paired_bootstrap(

@@ -63,15 +63,23 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
             return Decision(day, False, "none", (reason,))
     if champions.is_empty() or champions["model_version"][-1] is None:
         return Decision(day, train=True, trigger="first champion", reasons=("no champion serves yet",))
+    first = day - timedelta(days=performance_look_back(model))
+    performance = evidence.performance.filter(pl.col(DAY) >= first, pl.col(DAY) < day)
     findings = (
         _business_day(model, day),
         _drift(model, day, evidence.drift),
-        *(_metric(trigger, day, evidence.performance) for trigger in model.metric_triggers),
+        *(_metric(trigger, performance) for trigger in model.metric_triggers),
     )
     for name, fired, reason in findings:
         if fired:
             return Decision(day, train=True, trigger=name, reasons=(reason,))
     return Decision(day, False, "none", tuple(reason for _, _, reason in findings))
+
+
+def performance_look_back(model: ModelSpec) -> int:
+    """How many days of performance reports before a day its metric triggers look at."""
+    cohorts = max((trigger.cohorts for trigger in model.metric_triggers), default=0)
+    return cohorts + 3 * model.calendar.label_lag_days + 1
 
 
 def decision_rows(decisions: Sequence[Decision]) -> pl.DataFrame:
@@ -115,11 +123,10 @@ def _drift(model: ModelSpec, day: date, drift: pl.DataFrame) -> tuple[str, bool,
     )
 
 
-def _metric(trigger: MetricTrigger, day: date, performance: pl.DataFrame) -> tuple[str, bool, str]:
+def _metric(trigger: MetricTrigger, performance: pl.DataFrame) -> tuple[str, bool, str]:
     """At least `violations` of the last `cohorts` mature cohorts are worse than the target, the newest too."""
     mature = (
-        performance.filter(pl.col(DAY) < day)
-        .sort(DAY)
+        performance.sort(DAY)
         .unique("cohort", keep="last", maintain_order=True)
         .filter(pl.col("coverage") >= trigger.min_coverage, pl.col(trigger.metric).is_not_null())
         .sort("cohort")

@@ -20,7 +20,6 @@ from ml_assets.domain.specs import ModelSpec
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-    from threadpoolctl import threadpool_limits
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,15 +66,13 @@ def fit_candidate(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame,
         _refuse_unfit(model, name, frame)
     valued = _valued_columns(model, train)
     pipeline = _pipeline(model, seed, valued)
-    with _one_thread():
-        pipeline.fit(train.select(model.feature_columns), train["label"].to_numpy())
-        importances = _importances(pipeline, model, held_out, seed, valued)
+    pipeline.fit(train.select(model.feature_columns), train["label"].to_numpy())
     scores = _positive(pipeline, model, held_out)
     return Candidate(
         artefact=_dump(pipeline),
         probe=fingerprint(scores[:PROBE_ROWS].tolist()),
         scores=scores,
-        importances=importances,
+        importances=_importances(pipeline, model, held_out, seed, valued),
     )
 
 
@@ -190,16 +187,8 @@ def _pipeline(model: ModelSpec, seed: int, valued: tuple[str, ...]) -> "Pipeline
 def _positive(pipeline: "Pipeline", model: ModelSpec, rows: pl.DataFrame) -> Floats:
     if rows.is_empty():
         return np.empty(0)
-    with _one_thread():
-        scores: Floats = pipeline.predict_proba(rows.select(model.feature_columns))[:, 1].astype(np.float64)
+    scores: Floats = pipeline.predict_proba(rows.select(model.feature_columns))[:, 1].astype(np.float64)
     return scores
-
-
-def _one_thread() -> "threadpool_limits":
-    # OpenMP's threads wait by spinning: on a busy machine two of them took over ten times as long as one.
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1)
 
 
 def _importances(
