@@ -17,7 +17,7 @@ from ml_assets.domain.errors import CalendarError, CatalogError, MlAssetsError
 from ml_assets.domain.specs import Catalog
 from partitions import DayRange, day_of_key, key_of_day
 from resources.delta_io_manager import DEFER_EVENTS
-from resources.home import Home
+from resources.home import IN_PROCESS, Home
 from resources.lake import Lake
 from resources.settings import prepare_process
 
@@ -37,7 +37,7 @@ class Launcher:
     def of(cls, home: Home, catalog: Catalog) -> "Launcher":
         """A launcher on the home's own Dagster instance."""
         prepare_process(home.path)
-        instance = DagsterInstance.from_config(str(home.dagster))
+        instance = DagsterInstance.from_config(str(home.dagster), IN_PROCESS)
         return cls(home, catalog, instance, build_defs(catalog, resources_of(home)))
 
     @property

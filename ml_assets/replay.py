@@ -25,7 +25,7 @@ from resources.lake import Lake
 
 SEGMENT_DAYS = 30
 JOURNAL = "replay.json"
-SERVING = ("champions", "predictions", "drift_reports", "performance_reports")
+SERVING = ("predictions", "drift_reports", "performance_reports")
 
 Progress = Callable[[str, int, int], None]
 
@@ -134,9 +134,13 @@ class Replay:
             day = self._next(model, quiet.end, [champions, decisions])
         while day < calendar.end_day:
             self.progress(f"{model.name}: replaying", (day - calendar.first_day).days, total)
+            end = min(day + timedelta(days=SEGMENT_DAYS), calendar.end_day)
+            following = day
             if _decided_to_train(lake, model, day):
                 self.launcher.retrain(model.name, day)
-            end = min(day + timedelta(days=SEGMENT_DAYS), calendar.end_day)
+                following = day + timedelta(days=1)
+            if following < end:
+                self.launcher.run([champions], DayRange(following, end))
             serving = [table(stage, model.name) for stage in SERVING]
             self.launcher.run(serving, DayRange(day, end))
             until = min(end + timedelta(days=1), calendar.end_day)
@@ -146,7 +150,7 @@ class Replay:
             if cut:
                 # Decided as if nothing had been trained at the cut: the champions computed anew must not see them.
                 lake.withdraw(decisions, DayRange(cut + timedelta(days=1), until))
-            day = self._next(model, cut or end, [*serving, decisions])
+            day = self._next(model, cut or end, [champions, *serving, decisions])
         self._last_labels(model)
         self.progress(f"{model.name}: replaying", total, total)
 

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import polars as pl
+from pandera.errors import SchemaError
 
 from ml_assets.domain.errors import SourceError
 from ml_assets.domain.local_days import DAY
@@ -89,8 +90,11 @@ class Extracts:
         for day in days:
             path = self.path(source.name, day)
             try:
-                readable.append(_parsed(source, [path]))
-            except (pl.exceptions.PolarsError, OSError) as error:
+                rows = _parsed(source, [path])
+                # One retyped column must not cost the other days: days are joined only if their types agree.
+                source.contract.validate(rows.clear())
+                readable.append(rows)
+            except (pl.exceptions.PolarsError, OSError, SchemaError) as error:
                 first_line = str(error).splitlines()[0]
                 unreadable[day] = f"the extract {path} cannot be read ({first_line}); deliver it again"
         return (pl.concat(readable) if readable else None), unreadable

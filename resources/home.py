@@ -17,6 +17,15 @@ LAYOUT = 1
 MARKER = "ml_assets.json"
 FOLDERS = ("lake", "extracts", "mlflow", "dagster")
 
+# What a launched run prints is kept for the UI. A run in this process prints to the terminal anyway, and keeping it
+# would start four processes a run.
+KEPT_LOGS = """local_compute_log_manager
+  class: LocalComputeLogManager
+  config: {{base_dir: "{base}/logs"}}"""
+NO_LOGS = """noop_compute_log_manager
+  class: NoOpComputeLogManager"""
+INSTANCE, IN_PROCESS = "dagster.yaml", "in_process.yaml"
+
 DAGSTER_YAML = """\
 # Written by ml_assets; changes are overwritten. Stock SQLite storage opens a new engine for every record it
 # writes, which was the largest cost of a range run: these classes keep one pooled engine each.
@@ -37,9 +46,7 @@ local_artifact_storage:
   class: LocalArtifactStorage
   config: {{base_dir: "{base}"}}
 compute_logs:
-  module: dagster._core.storage.local_compute_log_manager
-  class: LocalComputeLogManager
-  config: {{base_dir: "{base}/logs"}}
+  module: dagster._core.storage.{logs}
 run_launcher:
   module: dagster._core.launcher.default_run_launcher
   class: DefaultRunLauncher
@@ -156,10 +163,11 @@ def _make(path: Path) -> None:
 
 
 def _configure(dagster_home: Path) -> None:
-    wanted = DAGSTER_YAML.format(base=dagster_home)
-    target = dagster_home / "dagster.yaml"
-    if target.exists() and target.read_text() == wanted:
-        return
-    fresh = target.with_suffix(f".{os.getpid()}")
-    fresh.write_text(wanted)
-    fresh.replace(target)
+    for name, logs in ((INSTANCE, KEPT_LOGS), (IN_PROCESS, NO_LOGS)):
+        wanted = DAGSTER_YAML.format(base=dagster_home, logs=logs.format(base=dagster_home))
+        target = dagster_home / name
+        if target.exists() and target.read_text() == wanted:
+            continue
+        fresh = target.with_suffix(f".{os.getpid()}")
+        fresh.write_text(wanted)
+        fresh.replace(target)

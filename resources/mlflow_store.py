@@ -9,6 +9,7 @@ launched in the UI; so the work is done on a client. Both are imported inside me
 second, and only training needs it.
 """
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,16 +46,19 @@ class MlflowStore(ConfigurableResource):
 
         A retry of the same asset, partition and Dagster run writes into the run it finds by its tags.
         """
+        from mlflow.entities import Metric, Param, RunTag
+
         client = self._client()
+        now = time.time_ns() // 1_000_000
         keys = {ASSET_TAG: asset, PARTITION_TAG: partition, DAGSTER_RUN_TAG: dagster_run_id}
         run_id = self._run_of(client, keys)
         try:
-            for name, value in {**tags, **keys}.items():
-                client.set_tag(run_id, name, value)
-            for name, value in params.items():
-                client.log_param(run_id, name, value)
-            for name, measured in metrics.items():
-                client.log_metric(run_id, name, measured)
+            client.log_batch(
+                run_id,
+                metrics=[Metric(name, measured, now, 0) for name, measured in metrics.items()],
+                params=[Param(name, value) for name, value in params.items()],
+                tags=[RunTag(name, value) for name, value in {**tags, **keys}.items()],
+            )
             with TemporaryDirectory() as folder:
                 for name, content in files.items():
                     (Path(folder) / name).write_bytes(content)

@@ -58,8 +58,9 @@ def test_every_file_of_the_catalogue_is_reflected(catalog):
     folder = Path(import_module("ml_assets.catalog").__file__).parent
     for kind in ("sources", "features", "outcomes", "models"):
         files = {path.stem for path in (folder / kind).glob("*.py")} - {"__init__"}
-        specs = vars(import_module("ml_assets.catalog"))["_declared"](kind, type(next(iter(getattr(catalog, kind).values()))))
-        assert {where.rsplit(".", 1)[1] for where, _ in specs} == files
+        spec_type = type(next(iter(getattr(catalog, kind).values())))
+        found = vars(import_module("ml_assets.catalog"))["_declared"](kind, spec_type)
+        assert {where.rsplit(".", 1)[1] for where, _ in found} == files
 
 
 def test_descriptions_come_from_the_files(catalog):
@@ -69,7 +70,7 @@ def test_descriptions_come_from_the_files(catalog):
 
 
 def test_a_model_reads_its_spine_first(catalog):
-    assert tuple(catalog.groups_of(MODEL))[0] == "schedule"
+    assert next(iter(catalog.groups_of(MODEL))) == "schedule"
     assert set(catalog.groups_of(MODEL)) == set(GROUPS)
 
 
@@ -160,17 +161,14 @@ def test_an_unknown_source_of_an_outcome(catalog):
 
 def test_an_unknown_outcome_of_a_model(catalog):
     message = message_of(with_model(catalog, outcome="disruptd"))
-    assert message == (
-        "model 'disruption': unknown outcome 'disruptd'; known are disrupted. Did you mean 'disrupted'?"
-    )
+    assert message == ("model 'disruption': unknown outcome 'disruptd'; known are disrupted. Did you mean 'disrupted'?")
 
 
 @pytest.mark.parametrize("changes", [{"spine": "schedul"}, {"features": ("schedul.carrier",), "categorical": ()}])
 def test_an_unknown_feature_group_of_a_model(catalog, changes):
     message = message_of(with_model(catalog, **changes))
     assert message == (
-        f"model 'disruption': unknown feature group 'schedul'; known are {', '.join(GROUPS)}. "
-        "Did you mean 'schedule'?"
+        f"model 'disruption': unknown feature group 'schedul'; known are {', '.join(GROUPS)}. Did you mean 'schedule'?"
     )
 
 
@@ -202,7 +200,8 @@ def test_an_entity_key_that_the_spine_lacks_is_refused(catalog):
 
 
 def test_two_models_with_one_name_are_both_named(catalog):
-    message = message_of(lambda: rebuilt(catalog, models=[("catalog/models/a.py", MODEL), ("catalog/models/b.py", MODEL)]))
+    models = [("catalog/models/a.py", MODEL), ("catalog/models/b.py", MODEL)]
+    message = message_of(lambda: rebuilt(catalog, models=models))
     assert "catalog/models/a.py" in message
     assert "catalog/models/b.py" in message
 

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from ml_assets.assets.training_sets import feature_version
 from ml_assets.catalog import load_catalog
+from ml_assets.catalog.models.disruption import MODEL
 from ml_assets.domain.content import code_fingerprint, content_hashes, fingerprint, seed_of
 from ml_assets.domain.local_days import DAY
 
@@ -122,7 +124,8 @@ def test_the_same_rows_on_another_day_hash_differently():
 
 @pytest.mark.parametrize("dtype", [pl.Int32, pl.Float64, pl.UInt64, pl.String])
 def test_another_type_changes_the_hash(dtype):
-    assert content_hashes(frame().with_columns(pl.col("delay").cast(dtype)))[TUESDAY] != content_hashes(frame())[TUESDAY]
+    retyped = frame().with_columns(pl.col("delay").cast(dtype))
+    assert content_hashes(retyped)[TUESDAY] != content_hashes(frame())[TUESDAY]
 
 
 def test_a_renamed_and_a_new_column_change_the_hash():
@@ -145,8 +148,8 @@ def told() -> dict:
     return {
         "hashes": {str(day): told_hash for day, told_hash in content_hashes(frame()).items()},
         "seed": seed_of("disruption", "2013-02-01"),
-        "fingerprint": fingerprint("a", {"b": 1, "a": 2}, MONDAY, timedelta(hours=2), catalog.models["disruption"].gate),
-        "features": feature_version(catalog.models["disruption"], catalog),
+        "fingerprint": fingerprint("a", {"b": 1, "a": 2}, MONDAY, timedelta(hours=2), MODEL.gate),
+        "features": feature_version(MODEL, catalog),
         "code": {name: code_fingerprint(group.compute) for name, group in catalog.features.items()},
     }
 
@@ -168,7 +171,10 @@ def test_a_seed_depends_on_its_names_only_and_fits_31_bits():
 
 
 @settings(max_examples=100, deadline=None)
-@given(one=st.lists(st.one_of(st.integers(), st.text(max_size=4), st.none(), st.booleans()), max_size=4), place=st.integers(0, 9))
+@given(
+    one=st.lists(st.one_of(st.integers(), st.text(max_size=4), st.none(), st.booleans()), max_size=4),
+    place=st.integers(0, 9),
+)
 def test_a_fingerprint_changes_with_any_part(one, place):
     assert fingerprint(*one) == fingerprint(*one)
     assert len(fingerprint(*one)) == 12
@@ -192,12 +198,9 @@ def test_code_is_told_apart_by_its_file():
 
 
 def test_a_changed_declaration_changes_the_feature_version():
-    from dataclasses import replace
-
     catalog = load_catalog()
-    model = catalog.models["disruption"]
-    same = feature_version(replace(model, train_days=99), catalog)
-    assert same == feature_version(model, catalog)
-    assert feature_version(replace(model, prediction_lead=timedelta(hours=3)), catalog) != same
+    same = feature_version(replace(MODEL, train_days=99), catalog)
+    assert same == feature_version(MODEL, catalog)
+    assert feature_version(replace(MODEL, prediction_lead=timedelta(hours=3)), catalog) != same
     groups = {**catalog.features, "weather": replace(catalog.features["weather"], max_age=timedelta(hours=5))}
-    assert feature_version(model, replace(catalog, features=groups)) != same
+    assert feature_version(MODEL, replace(catalog, features=groups)) != same

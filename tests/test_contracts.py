@@ -59,7 +59,11 @@ def test_rows_that_keep_the_contract_are_handed_on_as_they_came():
 @pytest.mark.parametrize(
     ("column", "values", "reasons"),
     [
-        ("light", [11, 2, None, 4], {"w": ["light: 11 came, wanted less_than_or_equal_to(10)", "row: it breaks light_below_heavy"]}),
+        (
+            "light",
+            [11, 2, None, 4],
+            {"w": ["light: 11 came, wanted less_than_or_equal_to(10)", "row: it breaks light_below_heavy"]},
+        ),
         ("light", [0, -1, None, 4], {"x": ["light: -1 came, wanted greater_than_or_equal_to(0)"]}),
         ("light", [6, 2, None, 4], {"w": ["row: it breaks light_below_heavy"]}),
         ("price", [None, 2.0, 3.0, 4.0], {"w": ["price: null came, wanted not_nullable"]}),
@@ -76,7 +80,7 @@ def test_rows_that_keep_the_contract_are_handed_on_as_they_came():
             {None: ["label: null came, wanted not_nullable"]},
         ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_row_is_set_aside_and_names_the_check(column, values, reasons):
     came = parcels().with_columns(pl.Series(column, values, parcels().schema[column]))
     split = split_rows(came, Parcel)
@@ -213,9 +217,7 @@ def test_nulls_up_to_the_limit_pass_and_one_more_does_not():
 
 def test_a_required_column_may_not_be_null_whatever_its_limit_says():
     limits = DayLimits(required=("wind",), max_null_share={"wind": 0.9})
-    assert verdict_of(day_rows(4, wind=[1, None, 1, 2]), limits).reasons == (
-        "wind is 25.0% null, wanted at most 0.0%",
-    )
+    assert verdict_of(day_rows(4, wind=[1, None, 1, 2]), limits).reasons == ("wind is 25.0% null, wanted at most 0.0%",)
 
 
 def test_bad_rows_up_to_the_tolerance_pass_and_one_more_does_not():

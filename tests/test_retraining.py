@@ -25,7 +25,13 @@ MODEL = replace(
 )
 LIMIT = MODEL.drift.max_weighted_drift
 TODAY = date(2013, 4, 20)
-DRIFT = {DAY: pl.Date, "column": pl.String, "weighted_drift": pl.Float64, "drifted": pl.Boolean, "importance": pl.Float64}
+DRIFT = {
+    DAY: pl.Date,
+    "column": pl.String,
+    "weighted_drift": pl.Float64,
+    "drifted": pl.Boolean,
+    "importance": pl.Float64,
+}
 PERFORMANCE = {DAY: pl.Date, "cohort": pl.Date, "coverage": pl.Float64, "roc_auc": pl.Float64, "ece": pl.Float64}
 CHAMPIONS = {DAY: pl.Date, "model_version": pl.String, "decision": pl.String}
 
@@ -193,7 +199,8 @@ def test_of_several_reports_on_a_cohort_the_newest_counts():
     late = cohorts(0.75, 0.75, 0.75)
     for order in ([early, late], [late, early]):
         assert not decided(performance=pl.concat(order)).train
-    assert decided(performance=pl.concat([late.with_columns(pl.col(DAY) - timedelta(days=2)), cohorts(0.5, 0.5, 0.5)])).train
+    restated = pl.concat([late.with_columns(pl.col(DAY) - timedelta(days=2)), cohorts(0.5, 0.5, 0.5)])
+    assert decided(performance=restated).train
 
 
 def test_the_first_trigger_that_fires_is_the_one_named():
@@ -221,7 +228,9 @@ def evidence_rows(days: st.SearchStrategy[date]) -> st.SearchStrategy[dict[str, 
                 2, st.integers(-3, 25).map(ago), st.sampled_from([0.5, 0.95, 1.0]), st.one_of(st.none(), shares), shares
             ).map(lambda rows: performance_rows(*rows)),
             "champions": one_a_key(
-                1, st.sampled_from([None, "m1", "m2"]), st.sampled_from(["none", "keep", "first", "rejected", "pending"])
+                1,
+                st.sampled_from([None, "m1", "m2"]),
+                st.sampled_from(["none", "keep", "first", "rejected", "pending"]),
             ).map(lambda rows: champion_rows(*rows)),
         }
     )
@@ -232,9 +241,7 @@ def evidence_rows(days: st.SearchStrategy[date]) -> st.SearchStrategy[dict[str, 
 def test_evidence_of_the_day_itself_or_later_never_changes_a_decision(before, after, base, front):
     if base:  # a champion that may fire, so that not every example waits for its cool-down
         before = {**before, "champions": SERVING}
-    both = {
-        name: pl.concat([after[name], before[name]] if front else [before[name], after[name]]) for name in before
-    }
+    both = {name: pl.concat([after[name], before[name]] if front else [before[name], after[name]]) for name in before}
     asked_later = {TODAY + timedelta(days=1): "later"}
     assert decide(MODEL, TODAY, Evidence(**both, requests=asked_later)) == decide(
         MODEL, TODAY, Evidence(**before, requests={})
@@ -270,7 +277,9 @@ def test_decisions_are_stored_one_a_row_with_their_reasons():
 
 
 def test_the_evidences_version_changes_with_what_the_decision_rests_on_only():
-    assert decided().evidence_version == decided().evidence_version
+    version = decided().evidence_version
+    assert decided().evidence_version == version
     other = drift_rows((ago(1), "sky__wind", 0.2, True, 0.5))
-    assert decided(drift=other).evidence_version != decided().evidence_version
-    assert decided(drift=pl.concat([CALM, drift_rows((TODAY, "a", 1.0, True, 1.0))])).evidence_version == decided().evidence_version
+    assert decided(drift=other).evidence_version != version
+    of_today = drift_rows((TODAY, "a", 1.0, True, 1.0))
+    assert decided(drift=pl.concat([CALM, of_today])).evidence_version == version

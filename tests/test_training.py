@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from skops.io import dumps
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skops.io import dumps
 
 from ml_assets.catalog.models.disruption import MODEL
 from ml_assets.domain.errors import ArtefactError
@@ -82,7 +82,8 @@ def test_the_probe_notices_another_seed_other_rows_and_other_parameters(candidat
 
 
 def test_another_process_with_another_hash_seed_gives_the_same_model(candidate):
-    code = "import json, test_training as t; print(json.dumps(t.told(t.fit_candidate(t.SMALL, t.rows(1), t.rows(2), seed=7))))"
+    fit = "t.fit_candidate(t.SMALL, t.rows(1), t.rows(2), seed=7)"
+    code = f"import json, test_training as t; print(json.dumps(t.told({fit})))"
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     environment = {**os.environ, "PYTHONHASHSEED": "4321", "PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
@@ -192,7 +193,7 @@ def test_a_model_of_numbers_only_and_of_categories_only_can_be_fitted(kept):
         (rows(1), rows(2).clear(), r"held out rows: the labels of 0 rows are \[\], wanted both 0 and 1"),
         (rows(1).with_columns(label=pl.lit(1)), rows(2), r"train rows: the labels of 800 rows are \[1\]"),
         (rows(1), rows(2).with_columns(label=pl.lit(0)), r"held out rows: the labels of 800 rows are \[0\]"),
-        (rows(1).with_columns(label=pl.lit(None, pl.Int8)), rows(2), r"train rows: the labels of 800 rows are \[None\]"),
+        (rows(1).with_columns(label=pl.lit(None, pl.Int8)), rows(2), r"train rows: the labels .* are \[None\]"),
     ],
 )
 def test_rows_that_no_model_can_be_fitted_on_are_a_clear_error(train, held_out, message):

@@ -7,6 +7,7 @@ because the code location must load without them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ TRUSTED_TYPES = frozenset(
 LIBRARIES = ("numpy", "polars", "scikit-learn", "scipy", "skops")
 PROBE_ROWS = 256
 PERMUTATIONS = 2
+IMPORTANCE_ROWS = 2_000
 
 
 class TrainingError(MlAssetsError, ValueError):
@@ -95,8 +97,9 @@ def score(model: ModelSpec, artefact: bytes, rows: pl.DataFrame) -> Floats:
     return _positive(pipeline, model, rows)
 
 
+@lru_cache(maxsize=4)
 def load_pipeline(artefact: bytes) -> "Pipeline":
-    """The pipeline stored in `artefact`.
+    """The pipeline stored in `artefact`; the last few are kept, as champion and challenger are asked for repeatedly.
 
     Raises ArtefactError for bytes that cannot be read, and for anything not allow-listed, before it is loaded.
     """
@@ -196,11 +199,12 @@ def _importances(
 ) -> dict[str, float]:
     from sklearn.inspection import permutation_importance
 
-    encoded = pipeline.named_steps["encode"].transform(held_out.select(model.feature_columns))
+    sample = held_out.gather_every(max(1, held_out.height // IMPORTANCE_ROWS))
+    encoded = pipeline.named_steps["encode"].transform(sample.select(model.feature_columns))
     measured: Any = permutation_importance(
         pipeline.named_steps["classify"],
         encoded,
-        held_out["label"].to_numpy(),
+        sample["label"].to_numpy(),
         scoring="neg_log_loss",
         n_repeats=PERMUTATIONS,
         random_state=seed,

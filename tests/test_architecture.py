@@ -1,0 +1,167 @@
+"""The house rules that can be read off the source: who imports whom, what each module says it is for."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("ml_assets", "partitions", "resources", "sensors")
+MODULES = sorted(path for package in OURS for path in (ROOT / package).rglob("*.py"))
+
+# What each part may import of ours, itself aside. The most specific prefix counts.
+ALLOWED = {
+    "partitions": set(),
+    "ml_assets.domain": set(),
+    "ml_assets.catalog": {"ml_assets.domain"},
+    "resources": {"ml_assets.domain", "partitions"},
+    "ml_assets.checks": {"ml_assets.domain", "partitions", "resources"},
+    "ml_assets.assets": {"ml_assets.domain", "ml_assets.checks", "partitions", "resources"},
+    "sensors": {"ml_assets.domain", "partitions", "resources"},
+    "ml_assets.definitions": {
+        "ml_assets.assets",
+        "ml_assets.catalog",
+        "ml_assets.checks",
+        "ml_assets.domain",
+        "partitions",
+        "resources",
+        "sensors",
+    },
+    # Programs over the finished platform; nothing of the platform imports them.
+    "ml_assets.launch": {"ml_assets.definitions", "ml_assets.domain", "partitions", "resources"},
+    "ml_assets.replay": {"ml_assets.assets", "ml_assets.domain", "ml_assets.launch", "partitions", "resources"},
+    "ml_assets.summary": {"ml_assets.assets", "ml_assets.domain", "resources"},
+    "ml_assets.serve": {"ml_assets.domain", "resources"},
+    "ml_assets.__main__": {
+        "ml_assets.catalog",
+        "ml_assets.domain",
+        "ml_assets.launch",
+        "ml_assets.replay",
+        "ml_assets.serve",
+        "ml_assets.summary",
+        "resources",
+    },
+}
+# Where everything that may go wrong at a boundary becomes one of our errors, raised again.
+BROAD_EXCEPTS = {
+    "resources/delta_store.py",
+    "resources/dagster_storage.py",
+    "ml_assets/domain/training.py",
+}
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module."""
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return dotted.removesuffix(".__init__")
+
+
+def part_of(module: str) -> str:
+    """The part of the house a module of ours belongs to, "" for what is not ours."""
+    fitting = [part for part in ALLOWED if module == part or module.startswith(f"{part}.")]
+    return max(fitting, key=len, default="")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module a file imports, wherever in it; `from a import b` also counts as `a.b`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_there_are_modules_to_look_at() -> None:
+    assert len(MODULES) > 40
+    assert not {name_of(path) for path in MODULES if not part_of(name_of(path))} - {"ml_assets"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(name_of(path))
+    came = {part_of(module) for module in imports_of(path)} - {"", part}
+    assert came <= ALLOWED.get(part, set()), f"{name_of(path)} imports {came - ALLOWED.get(part, set())}"
+
+
+def test_the_rule_of_imports_notices_a_breach(tmp_path: Path) -> None:
+    breach = tmp_path / "breach.py"
+    breach.write_text("def late():\n    from resources import lake\n    import sensors.retrain\n")
+    assert {part_of(module) for module in imports_of(breach)} == {"resources", "sensors"}
+    assert part_of("ml_assets.domain.drift") == "ml_assets.domain"
+    assert part_of("ml_assets.launcher") == part_of("dagster") == ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_dagster_stays_out_of_domain_and_catalog(path: Path) -> None:
+    if part_of(name_of(path)) in {"ml_assets.domain", "ml_assets.catalog"}:
+        foreign = {module.split(".")[0] for module in imports_of(path)}
+        assert not foreign & {"dagster", "dagster_deltalake", "dagster_mlflow", "deltalake", "mlflow", "os"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_environment_is_read_in_one_file(path: Path) -> None:
+    if name_of(path) == "resources.settings":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "putenv"}:
+            assert not (isinstance(node.value, ast.Name) and node.value.id == "os"), f"line {node.lineno}"
+    assert not {"os.environ", "os.getenv", "os.putenv"} & set(imports_of(path))
+
+
+def is_declaration(path: Path) -> bool:
+    """Whether a file is one of the catalogue's, whose docstring is its description in the UI."""
+    return path.parent.parent == ROOT / "ml_assets" / "catalog"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.read_text().strip()], ids=name_of)
+def test_every_module_opens_with_its_charter(path: Path) -> None:
+    charter = ast.get_docstring(ast.parse(path.read_text()))
+    assert charter
+    first_line = charter.splitlines()[0]
+    assert len(first_line) > 20
+    if not is_declaration(path):
+        assert "What belongs here:" in charter
+        assert "hat does not:" in charter
+
+
+def test_only_empty_files_have_no_charter() -> None:
+    empty = {path.name for path in MODULES if not path.read_text().strip()}
+    assert empty == {"__init__.py"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_broad_except_decides(path: Path) -> None:
+    """A bare or broad except outside the boundary could turn any error into a decision."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        caught = {each.id for each in ast.walk(node.type) if isinstance(each, ast.Name)} if node.type else {"Exception"}
+        if caught & {"Exception", "BaseException"}:
+            assert str(path.relative_to(ROOT)) in BROAD_EXCEPTS or _always_raises(node), f"line {node.lineno}"
+            assert any(isinstance(each, ast.Raise) for each in ast.walk(node)), f"line {node.lineno} swallows"
+
+
+def _always_raises(handler: ast.ExceptHandler) -> bool:
+    return isinstance(handler.body[-1], ast.Raise)
+
+
+def test_definitions_stay_short() -> None:
+    """`build_defs` and the resources it is given; imports and docstrings aside."""
+    tree = ast.parse((ROOT / "ml_assets" / "definitions.py").read_text())
+    code = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
+    lines = sum((node.end_lineno or 0) - node.lineno + 1 for node in code)
+    assert lines < 60
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_postpones_annotations(path: Path) -> None:
+    assert "__future__.annotations" not in set(imports_of(path)), "it breaks Dagster's factories"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_are_named_after_what_they_hold(path: Path) -> None:
+    vague = {"utils", "util", "common", "helpers", "helper", "manager", "data", "process", "misc"}
+    assert path.stem not in vague

@@ -1,0 +1,214 @@
+"""Bad days stop, good days pass: a delivery goes wrong on one day, in range runs, alone, and until it is healed."""
+
+import shutil
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+from short_year import FEATURES, OUTCOMES, REPORTS, SERVING, SOURCES, Platform, days
+
+from ml_assets.domain.errors import MissingPartitionError
+
+BAD = date(2013, 3, 21)
+FIRST, LAST = BAD - timedelta(days=1), BAD + timedelta(days=3)
+# Features of three days later still look back at the bad one.
+CHAIN = [*SOURCES, *FEATURES, *OUTCOMES, *SERVING, *REPORTS]
+READ_FLIGHTS = [name for name in FEATURES if name != "features/weather"]
+FLIGHTS = "events/flights"
+
+
+def lost(extract: Path) -> None:
+    extract.unlink()
+
+
+def truncated(extract: Path) -> None:
+    content = extract.read_bytes()
+    extract.write_bytes(content[: len(content) // 2])
+
+
+def of_another_schema(extract: Path) -> None:
+    pl.read_parquet(extract).drop("sched_dep_time").write_parquet(extract)
+
+
+def with_a_retyped_column(extract: Path) -> None:
+    pl.read_parquet(extract).with_columns(pl.col("distance").cast(pl.String)).write_parquet(extract)
+
+
+def of_another_day(extract: Path) -> None:
+    shutil.copy(extract.with_name(f"{BAD - timedelta(days=9)}.parquet"), extract)
+
+
+def cut_to_a_quarter(extract: Path) -> None:
+    rows = pl.read_parquet(extract)
+    rows.head(rows.height // 4).write_parquet(extract)
+
+
+def with_an_empty_column(extract: Path) -> None:
+    pl.read_parquet(extract).with_columns(pl.lit(None, pl.String).alias("tailnum")).write_parquet(extract)
+
+
+def with_doubled_rows(extract: Path) -> None:
+    rows = pl.read_parquet(extract)
+    pl.concat([rows, rows.head(400)]).write_parquet(extract)
+
+
+def with_bad_rows(share: float) -> Callable[[Path], None]:
+    def damage(extract: Path) -> None:
+        rows = pl.read_parquet(extract).with_row_index("at")
+        bad = pl.col("at") < int(rows.height * share)
+        spoilt = pl.when(bad).then(-5).otherwise(pl.col("distance")).alias("distance")
+        rows.with_columns(spoilt).drop("at").write_parquet(extract)
+
+    return damage
+
+
+DAMAGES = {
+    "lost": (lost, "no extract at"),
+    "truncated": (truncated, "cannot be read"),
+    "of another schema": (of_another_schema, "sched_dep_time"),
+    "with a retyped column": (with_a_retyped_column, "distance"),
+    "of another day": (of_another_day, "it holds rows of 2013-03-12"),
+    "cut to a quarter": (cut_to_a_quarter, "rows came, wanted at least 300"),
+    "with an empty column": (with_an_empty_column, "tailnum is 100.0% null, wanted at most 50.0%"),
+    "with doubled rows": (with_doubled_rows, "rows break the contract (58.0%)"),
+    "with too many bad rows": (with_bad_rows(0.1), "rows break the contract (10.0%)"),
+}
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES.values(), ids=list(DAMAGES))
+def test_a_bad_day_is_red_and_the_others_pass(
+    platform: Platform, replayed: Platform, damage: Callable[[Path], None], reason: str
+) -> None:
+    extract = platform.extract("flights", BAD)
+    good = extract.read_bytes()
+    damage(extract)
+    platform.run([FLIGHTS, "features/schedule"], FIRST, LAST)
+    run = platform.last_run()
+
+    status = {record.partition: record.status for record in platform.checks(FLIGHTS, run.run_id)}
+    assert status == {str(day): Status.FAILED if day == BAD else Status.SUCCEEDED for day in days(FIRST, LAST)}
+    (red,) = (record for record in platform.checks(FLIGHTS, run.run_id) if record.status == Status.FAILED)
+    assert red.evaluation
+    assert reason in str(red.evaluation.description)
+    assert materialized_by(platform, FLIGHTS, run.run_id) == set(days(FIRST, LAST)) - {BAD}
+    assert platform.rows(FLIGHTS).equals(replayed.rows(FLIGHTS)), "the last known good rows are gone"
+    assert platform.lake.rejected(FLIGHTS, BAD, LAST).keys() == {BAD}
+    assert BAD not in platform.lake.read(FLIGHTS, FIRST, LAST).days
+    assert materialized_by(platform, "features/schedule", run.run_id) == set(days(FIRST, LAST)) - {BAD}
+
+    with pytest.raises(MissingPartitionError, match=rf"features/schedule.* {BAD}: {FLIGHTS} of {BAD} is rejected: "):
+        platform.run(["features/schedule"], BAD)
+    with pytest.raises(MissingPartitionError, match=rf"{FLIGHTS}: no day was accepted. {BAD}: "):
+        platform.run([FLIGHTS, "features/schedule"], BAD)
+    assert {record.partition: record.status for record in platform.checks(FLIGHTS, platform.last_run().run_id)} == {
+        str(BAD): Status.FAILED
+    }
+    assert not materialized_by(platform, "features/schedule", platform.last_run().run_id)
+
+    extract.write_bytes(good)
+    platform.run([FLIGHTS, "features/schedule"], BAD)
+    assert platform.contents() == replayed.contents()
+    assert platform.data_versions(FLIGHTS) == replayed.data_versions(FLIGHTS)
+
+
+def test_the_whole_chain_leaves_a_bad_day_out_and_heals(platform: Platform, replayed: Platform) -> None:
+    extract = platform.extract("flights", BAD)
+    good = extract.read_bytes()
+    with_an_empty_column(extract)
+    platform.run(CHAIN, FIRST, LAST)
+    run = platform.last_run()
+
+    # Of the bad day's flights most were known the same day, so its outcomes and reports go too.
+    without = {*READ_FLIGHTS, *OUTCOMES, "predictions/disruption", "drift_reports/disruption", *REPORTS, FLIGHTS}
+    for asset in CHAIN:
+        expected = set(days(FIRST, LAST)) - ({BAD} if asset in without else set())
+        assert materialized_by(platform, asset, run.run_id) == expected, asset
+        filled = platform.checks(asset, run.run_id)
+        assert {record.partition for record in filled} == {str(day) for day in expected} | (
+            {str(BAD)} if asset == FLIGHTS else set()
+        ), asset
+        assert {record.status for record in filled} <= {Status.SUCCEEDED, Status.FAILED}, asset
+    kept = platform.rows("predictions/disruption", BAD)
+    assert kept.equals(replayed.rows("predictions/disruption", BAD)), "last known good predictions are gone"
+
+    # Rejected is like absent to everything downstream, although good rows of an earlier delivery are there.
+    downstream = [name for name in CHAIN if name not in SOURCES]
+    with_last_known_good = platform.contents(downstream)
+    assert with_last_known_good != replayed.contents(downstream)
+    platform.withdraw(CHAIN[:-1], BAD, BAD)
+    platform.run(["champions/disruption"], BAD)
+    platform.run(downstream, FIRST, LAST)
+    physically_absent = platform.contents(downstream)
+    for asset in downstream:
+        for day in set(days(FIRST, LAST)) - {BAD}:
+            assert with_last_known_good[asset][day] == physically_absent[asset][day], (asset, day)
+
+    extract.write_bytes(good)
+    platform.run([FLIGHTS], BAD)
+    platform.run(["events/weather"], BAD)
+    platform.run(downstream, FIRST, LAST)
+    assert platform.contents() == replayed.contents()
+    for asset in CHAIN:
+        assert platform.data_versions(asset) == replayed.data_versions(asset), asset
+
+
+def test_a_blocked_day_is_left_out_by_grandchildren_too(platform: Platform) -> None:
+    with_an_empty_column(platform.extract("flights", BAD))
+    platform.run([FLIGHTS, *FEATURES], FIRST, LAST)
+    with pytest.raises(MissingPartitionError, match=f"predictions/disruption: .*features/.* of {BAD} is rejected: "):
+        platform.run(["predictions/disruption"], BAD)
+
+
+def test_a_few_bad_rows_are_tolerated_and_quarantined(platform: Platform, replayed: Platform) -> None:
+    extract = platform.extract("flights", BAD)
+    good = extract.read_bytes()
+    with_bad_rows(0.01)(extract)
+    platform.run([FLIGHTS], FIRST, LAST)
+    held = platform.rows("quarantine/flights")
+    before = replayed.rows(FLIGHTS, BAD).height
+    assert held["partition_date"].unique().to_list() == [BAD]
+    assert held.height == int(before * 0.01)
+    assert held["reasons"].str.contains("distance: -5 came").all()
+    assert held["payload"].str.json_path_match("$.distance").unique().to_list() == ["-5"]
+    assert platform.rows(FLIGHTS, BAD).height == before - held.height
+    assert not platform.lake.rejected(FLIGHTS, FIRST, LAST)
+    (record, *_) = [r for r in platform.checks(FLIGHTS) if r.partition == str(BAD)]
+    assert record.status == Status.SUCCEEDED
+    assert record.evaluation
+    assert record.evaluation.metadata["bad_rows"].value == held.height
+
+    extract.write_bytes(good)
+    platform.run([FLIGHTS], BAD)
+    assert platform.contents() == replayed.contents()
+
+
+def test_the_payload_of_a_rejected_day_is_quarantined(platform: Platform, replayed: Platform) -> None:
+    extract = platform.extract("flights", BAD)
+    with_an_empty_column(extract)
+    platform.run([FLIGHTS], FIRST, LAST)
+    held = platform.rows("quarantine/flights")
+    assert held["partition_date"].unique().to_list() == [BAD]
+    assert held.height == replayed.rows(FLIGHTS, BAD).height
+    assert held["reasons"].unique().to_list() == ["tailnum is 100.0% null, wanted at most 50.0%"]
+
+
+def test_a_range_of_bad_days_only_is_red(platform: Platform) -> None:
+    for day in (BAD, BAD + timedelta(days=1)):
+        platform.extract("flights", day).unlink()
+    with pytest.raises(MissingPartitionError, match=rf"{FLIGHTS}: no day was accepted. {BAD}: no extract.*1 more day"):
+        platform.run([FLIGHTS], BAD, BAD + timedelta(days=1))
+    assert platform.lake.rejected(FLIGHTS, BAD, LAST).keys() == {BAD, BAD + timedelta(days=1)}
+
+
+def materialized_by(platform: Platform, asset: str, run_id: str) -> set[date]:
+    """The days of which a run recorded a materialisation."""
+    logs = platform.instance.all_logs(run_id)
+    events = (entry.dagster_event for entry in logs if entry.dagster_event)
+    return {
+        date.fromisoformat(str(event.partition))
+        for event in events
+        if event.is_step_materialization and event.asset_key and event.asset_key.to_user_string() == asset
+    }
