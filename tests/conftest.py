@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from resources.settings import prepare_process
+
 if TYPE_CHECKING:
     from short_year import Platform
 
@@ -23,6 +25,8 @@ _importing: list[tempfile.TemporaryDirectory[str]] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gives the code location a home of its own, for its import opens one; quiets Dagster's preview notes."""
+    # Before scikit-learn is imported: its threads would wait by spinning, several times slower on a busy machine.
+    prepare_process()
     _importing.append(tempfile.TemporaryDirectory(prefix="ml-assets-tests-"))
     os.environ["ML_ASSETS_HOME"] = str(Path(_importing[0].name) / "home")
     for note in ("beta", "preview"):

@@ -53,7 +53,7 @@ WINDOWS = {
     "calibrators/disruption": {"models/disruption": (0, 0), "training_sets/disruption": (0, 0)},
     "champions/disruption": {
         "champions/disruption": (-1, -1),
-        **{asset: (0, 0) for asset in TRAINING},
+        **dict.fromkeys(TRAINING, (0, 0)),
     },
     "predictions/disruption": {**FEATURES_OF_TODAY, "champions/disruption": (0, 0)},
     "drift_reports/disruption": {**FEATURES_OF_TODAY, "predictions/disruption": (0, 0)},
@@ -184,7 +184,8 @@ def test_days_before_the_first_champion_are_no_error(platform: Platform) -> None
     said = dict.fromkeys(map(str, before), "no champion serves this day yet")
     assert observed(platform, "predictions/disruption") == said
     assert observed(platform, "drift_reports/disruption") == said
-    assert observed(platform, "performance_reports/disruption") == dict.fromkeys(said, "no predictions were made")
+    of_reports = observed(platform, "performance_reports/disruption")
+    assert {day: of_reports[day] for day in said} == dict.fromkeys(said, "no predictions were made")
 
 
 def observed(platform: Platform, asset: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from ml_assets.assets.features import cut_to_days
 from ml_assets.assets.outcomes import labels_by_known_day
 from ml_assets.catalog.features.recent_delays import recent_delays
 from ml_assets.catalog.sources.flights import at_local_time, scheduled_arrival
-from ml_assets.domain.local_days import DAY
+from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.specs import FeatureGroupSpec, Inputs, SourceSpec
 from partitions import DayRange
 from partitions.days import midnight
@@ -330,6 +330,84 @@ def test_a_flight_that_leaves_before_its_scheduled_day_counts_from_that_days_beg
     early = flight("early", day, begins - timedelta(minutes=20), begins + timedelta(hours=1), -25)
     rows = pl.LazyFrame([{**early, "carrier": "ZZ", "tailnum": "N1", "event_time": begins + timedelta(minutes=5)}])
     assert group.compute({"flights": rows}).select(pl.col("known_at").min()).collect().item() == begins
+
+
+# --- flights the year does not have: delays of days, ties, departures before the scheduled day ------------
+
+
+@st.composite
+def strange_flights(draw) -> list[dict]:
+    """Flights around the night of the spring switch, on a coarse grid of times, so that many of them tie."""
+    rows = []
+    for number in range(draw(st.integers(1, 8))):
+        day = SPRING + timedelta(days=draw(st.integers(-3, 2)))
+        scheduled = midnight(day, NEW_YORK) + timedelta(hours=draw(st.sampled_from([0, 12])))
+        left = scheduled + timedelta(hours=draw(st.sampled_from([-1, 0, 11, 23, 24, 35, 47])))
+        landed = left + timedelta(hours=draw(st.sampled_from([1, 12])))
+        row = flight(f"k{number}", day, left, landed, draw(st.sampled_from([-5, 29, 30, 600])))
+        rows.append({**row, "event_time": scheduled, "tailnum": "N1", "carrier": "ZZ", "origin": "JFK", "dest": "LAX"})
+    return rows
+
+
+def movements(row: dict) -> Iterator[tuple[datetime, datetime, float, float]]:
+    """When each movement counts from, with what decides between equal instants."""
+    for at, landed, delay in (("departed_at", 0.0, "dep_delay"), ("arrived_at", 1.0, "arr_delay")):
+        if row[at] < midnight(row[DAY] + 2 * ONE_DAY, NEW_YORK):
+            yield max(row[at], midnight(row[DAY], NEW_YORK)), row["event_time"], landed, float(row[delay])
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=strange_flights())
+def test_the_inbound_aircraft_of_strange_flights_equals_a_loop(rows):
+    moves = sorted(move for row in rows for move in movements(row))
+    wanted = {known_at: (delay, landed) for known_at, _, landed, delay in moves}
+    found = CATALOG.features["inbound_aircraft"].compute({"flights": pl.LazyFrame(rows)}).collect()
+    assert {row["known_at"]: (row["last_delay"], row["landed"]) for row in found.to_dicts()} == wanted
+    assert found.height == len(wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=strange_flights())
+def test_recent_delays_of_strange_flights_equal_a_loop(rows):
+    moves = [move for row in rows for move in movements(row)]
+    window = timedelta(hours=24)
+    found = CATALOG.features["route_delays"].compute({"flights": pl.LazyFrame(rows)}).collect().to_dicts()
+    assert {row["known_at"] for row in found} == {at + shift for at, *_ in moves for shift in (timedelta(0), window)}
+    for row in found:
+        inside = [move for move in moves if row["known_at"] - window < move[0] <= row["known_at"]]
+        arrivals = [delay for *_, landed, delay in inside if landed]
+        assert row["landed"] == len(arrivals)
+        assert row["mean_arr_delay"] == mean(arrivals)
+        assert row["late_share"] == mean([delay >= 30 for delay in arrivals])
+        assert row["mean_dep_delay"] == mean([delay for *_, landed, delay in inside if not landed])
+
+
+@pytest.mark.parametrize("name", ["carrier_delays", "inbound_aircraft", "route_delays"])
+@settings(max_examples=25, deadline=None)
+@given(rows=strange_flights())
+@example(
+    rows=[
+        {
+            **flight("k", SPRING - 2 * ONE_DAY, utc(2013, 3, 10, 3), utc(2013, 3, 10, 4, 30), 600),
+            "event_time": utc(2013, 3, 8, 17),
+            "tailnum": "N1",
+            "carrier": "ZZ",
+            "origin": "JFK",
+            "dest": "LAX",
+        }
+    ]
+)
+def test_features_of_strange_flights_over_a_range_equal_its_days(name, rows):
+    """The example is a landing before the short day whose window closes after it: it needs the whole look-back."""
+    group = CATALOG.features[name]
+    whole = pl.LazyFrame(rows)
+
+    def computed(days: DayRange) -> pl.DataFrame:
+        read = days.extended(back=group.look_back_days)
+        return cut_to_days(group, group.compute({"flights": whole.filter(within(read.start, read.end))}), tuple(days))
+
+    span = DayRange(SPRING - 3 * ONE_DAY, SPRING + 3 * ONE_DAY)
+    assert_frame_equal(computed(span), pl.concat([computed(day) for day in single_days(span)]), check_exact=True)
 
 
 # --- no fact before its time ------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def calibrators_asset(model: ModelSpec) -> AssetsDefinition:
         Frame(
             key=key("calibrators", model.name),
             calendar=model.calendar,
-            group=model.name,
+            group="calibrators",
             kinds=frozenset({"scikitlearn", "deltalake"}),
             description=f"What turns the scores of {model.name} into probabilities that come true.",
             code_version=fingerprint(code_fingerprint(choose_calibrator), model.calibrators),

@@ -48,7 +48,7 @@ def champions_asset(model: ModelSpec) -> AssetsDefinition:
         Frame(
             key=key("champions", model.name),
             calendar=model.calendar,
-            group=model.name,
+            group="champions",
             kinds=frozenset({"deltalake"}),
             description=f"Which {model.name} model and calibrator serve the day, and why.",
             code_version=fingerprint(code_fingerprint(gate), model.gate),

@@ -46,7 +46,7 @@ def drift_reports_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
         Frame(
             key=key("drift_reports", model.name),
             calendar=model.calendar,
-            group=model.name,
+            group="drift_reports",
             kinds=frozenset({"polars", "deltalake"}),
             description=f"How far the day's inputs and scores of {model.name} are from what it was trained on.",
             code_version=fingerprint(code_fingerprint(day_drift), model.drift),

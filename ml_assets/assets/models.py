@@ -48,7 +48,7 @@ def models_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
         Frame(
             key=key("models", model.name),
             calendar=model.calendar,
-            group=model.name,
+            group="models",
             kinds=frozenset({"scikitlearn", "mlflow", "deltalake"}),
             description=model.description,
             code_version=fingerprint(version, model.estimator),

@@ -46,7 +46,7 @@ def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
         Frame(
             key=key("performance_reports", model.name),
             calendar=calendar,
-            group=model.name,
+            group="performance_reports",
             kinds=frozenset({"polars", "deltalake"}),
             description=f"How {model.name} did, by the day of the events, as far as labels have arrived.",
             code_version=code_fingerprint(cohort_reports),

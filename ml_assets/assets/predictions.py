@@ -57,7 +57,7 @@ def predictions_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
         Frame(
             key=key("predictions", model.name),
             calendar=model.calendar,
-            group=model.name,
+            group="predictions",
             kinds=frozenset({"scikitlearn", "polars", "deltalake"}),
             description=f"The score and probability of {model.name} for every event of the day.",
             code_version=version,

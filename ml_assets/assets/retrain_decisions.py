@@ -46,7 +46,7 @@ def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
         Frame(
             key=key("retrain_decisions", model.name),
             calendar=calendar,
-            group=model.name,
+            group="retrain_decisions",
             kinds=frozenset({"polars", "deltalake"}),
             description=f"Whether {model.name} is trained at the day, which trigger fired or why none did.",
             code_version=fingerprint(

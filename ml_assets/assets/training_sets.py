@@ -53,7 +53,7 @@ def training_sets_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
         Frame(
             key=key("training_sets", model.name),
             calendar=calendar,
-            group=model.name,
+            group="training_sets",
             kinds=frozenset({"polars", "deltalake"}),
             description=f"Labelled rows for {model.name}, as they were known at the day's beginning.",
             code_version=feature_version(model, catalog),

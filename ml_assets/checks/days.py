@@ -1,5 +1,8 @@
 """One check an asset: rows and nulls of a day are within their limits.
 
+What belongs here: the check's declaration, a day's verdict as Dagster's record of it.
+What does not: the limits and the judgement (`ml_assets/domain/contracts.py`).
+
 Rows, nulls, keys and contract share one record a day, because records are the largest cost of a range run.
 The check is evaluated inside the asset's step, on the rows that would be written: a bad day must be known
 before it overwrites a good one, and a rejected day has no stored rows that a later check could read.

@@ -1,0 +1,199 @@
+"""A replay can be killed at any moment and resumed, does nothing twice, and lets no model see its own future."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from dagster import DagsterRunStatus
+from short_year import (
+    DENSE,
+    END,
+    FIRST,
+    FIRST_TRAINING,
+    NOT_CONTENT,
+    SECOND_TRAINING,
+    Platform,
+    days,
+    opened,
+    quiet,
+    short_catalog,
+)
+
+from ml_assets.domain.errors import HomeError
+from ml_assets.replay import JOURNAL, Replay
+
+NEW_YORK = ZoneInfo("America/New_York")
+KILLS = 4
+SEED = 20130312
+# Shorter segments than the uninterrupted replay has: where a range is cut must not matter either.
+REPLAY = """
+import sys
+from pathlib import Path
+import ml_assets.replay
+from short_year import opened, quiet
+ml_assets.replay.SEGMENT_DAYS = 5
+with opened(Path(sys.argv[1])) as platform:
+    ml_assets.replay.Replay(platform.launcher, quiet).run()
+"""
+
+
+def start(home: Path) -> subprocess.Popen[bytes]:
+    """A replay in a process group of its own, so that killing it leaves nothing behind."""
+    tests = Path(__file__).parent
+    environment = {**os.environ, "ML_ASSETS_HOME": str(home), "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
+    command = [sys.executable, "-W", "ignore", "-c", REPLAY, str(home)]
+    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE)
+
+
+def commits(home: Path) -> int:
+    """How many commits the lake holds: the replay's progress, whatever the machine's speed."""
+    return sum(1 for _ in home.glob("lake/*/*/_delta_log/*.json"))
+
+
+def kill_after(home: Path, wanted: int, moment: float) -> bool:
+    """Starts a replay and kills it a random moment after the lake holds so many commits; whether it still ran."""
+    running = start(home)
+    while running.poll() is None and commits(home) < wanted:
+        # Waiting for the condition, not for time to pass.
+        signal.sigtimedwait([], 0.01)
+    if running.poll() is None:
+        signal.sigtimedwait([], moment)
+    alive = running.poll() is None
+    if alive:
+        os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    return alive
+
+
+def test_a_killed_replay_ends_with_the_same_content(replayed: Platform, tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    home = tmp_path / "killed"
+    total = commits(replayed.path)
+    targets = sorted(chance.sample(range(1, total - 20), KILLS))
+    killed = [kill_after(home, wanted, chance.uniform(0, 0.3)) for wanted in targets]
+    assert sum(killed) >= KILLS - 1, f"too few replays were alive when they were to be killed: {targets} of {total}"
+
+    last = start(home)
+    _, said = last.communicate(timeout=300)
+    assert last.returncode == 0, said.decode()[-2000:]
+    with opened(home) as resumed:
+        for table in replayed.tables():
+            assert resumed.rows(table).equals(replayed.rows(table)), table
+        assert resumed.contents() == replayed.contents()
+        for asset in DENSE:
+            assert resumed.data_versions(asset) == replayed.data_versions(asset), asset
+        assert Replay(resumed.launcher, quiet).finished
+
+
+def test_a_second_replay_does_nothing_and_says_so(platform: Platform) -> None:
+    versions, runs = platform.versions(), platform.instance.get_runs_count()
+    again = Replay(platform.launcher, quiet)
+    assert again.finished
+    again.run()
+    assert platform.versions() == versions
+    assert platform.instance.get_runs_count() == runs
+
+
+def test_all_runs_of_a_replay_succeeded(replayed: Platform) -> None:
+    assert {run.status for run in replayed.instance.get_runs()} == {DagsterRunStatus.SUCCESS}
+
+
+def test_an_unfinished_replay_says_so_and_goes_on(platform: Platform, replayed: Platform) -> None:
+    journal = platform.path / JOURNAL
+    held = json.loads(journal.read_text())
+    held["next_day"] = {"disruption": str(SECOND_TRAINING)}
+    journal.write_text(json.dumps(held))
+    going_on = Replay(platform.launcher, quiet)
+    assert not going_on.finished
+    going_on.run()
+    assert going_on.finished
+    assert platform.contents() == replayed.contents()
+
+
+def test_a_journal_ahead_of_the_lake_is_refused(platform: Platform) -> None:
+    shutil.rmtree(platform.path / "lake" / "predictions" / "disruption")
+    with pytest.raises(HomeError, match=r"replay\.json says that predictions/disruption reached .* the table is gone"):
+        Replay(platform.launcher, quiet)
+
+
+def test_a_table_set_back_behind_the_journal_is_refused(platform: Platform) -> None:
+    log = platform.path / "lake" / "events" / "flights" / "_delta_log"
+    newest = sorted(log.glob("*.json"))[-1]
+    newest.unlink()
+    with pytest.raises(HomeError, match=r"says that events/flights reached version 1, but the table stands at version 0"):
+        Replay(platform.launcher, quiet)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"steps": []}', "[]", '{"declarations": 1, "steps": 0}'])
+def test_a_damaged_journal_is_refused(platform: Platform, content: str) -> None:
+    (platform.path / JOURNAL).write_text(content)
+    with pytest.raises(HomeError, match="is damaged .* Remove it to replay from the beginning"):
+        Replay(platform.launcher, quiet)
+
+
+def test_a_home_replayed_from_another_catalogue_is_noticed(replayed: Platform, platform: Platform) -> None:
+    assert not Replay(replayed.launcher, quiet).made_from_other_declarations
+    journal = platform.path / JOURNAL
+    journal.write_text(journal.read_text().replace('"declarations": "', '"declarations": "x'))
+    assert Replay(platform.launcher, quiet).made_from_other_declarations
+
+
+def midnight(day: date) -> datetime:
+    """The instant at which a day begins in New York."""
+    return datetime.combine(day, time.min, NEW_YORK).astimezone(UTC)
+
+
+def test_training_rows_were_known_before_the_training_day(replayed: Platform) -> None:
+    labels = replayed.rows("outcomes/disrupted").select("row_key", "event_time", "known_at", "label")
+    for trained in (FIRST_TRAINING, SECOND_TRAINING):
+        rows = replayed.rows("training_sets/disruption", trained).join(labels, on="row_key", suffix="_known")
+        assert rows.height == replayed.rows("training_sets/disruption", trained).height > 1_000
+        assert rows["known_at"].max() < midnight(trained)  # type: ignore[operator]
+        assert rows["event_time"].max() < midnight(trained)  # type: ignore[operator]
+        assert (rows["label"] == rows["label_known"]).all()
+        # Labels of the day before were there to be had, so the limit is not kept by training on old rows only.
+        assert rows["event_time"].max() > midnight(trained - timedelta(days=1))  # type: ignore[operator]
+
+
+def test_no_champion_serves_a_day_its_evidence_lies_on(replayed: Platform) -> None:
+    champions = replayed.rows("champions/disruption")
+    served = champions.filter(pl.col("model_version").is_not_null())
+    for day, version, calibrator in served.select("partition_date", "model_version", "calibrator_version").iter_rows():
+        trained = date.fromisoformat(version[:10])
+        assert trained <= day
+        assert calibrator[:10] == version[:10]
+        evidence = replayed.rows("training_sets/disruption", trained)
+        assert evidence["prediction_time"].max() < midnight(trained)  # type: ignore[operator]
+    predictions = replayed.rows("predictions/disruption").select("partition_date", "model_version").unique()
+    by_day = dict(served.select("partition_date", "model_version").iter_rows())
+    assert dict(predictions.iter_rows()) == by_day
+    assert set(by_day) == set(days(FIRST_TRAINING, END - timedelta(days=1)))
+    assert champions.height == (END - FIRST).days
+
+
+def test_a_day_is_decided_from_earlier_days_only(platform: Platform, replayed: Platform) -> None:
+    """What happens on a day and after it changes no decision for the day."""
+    day = SECOND_TRAINING + timedelta(days=2)
+    reports = ["predictions/disruption", "drift_reports/disruption", "performance_reports/disruption"]
+    platform.withdraw(reports, day, END + timedelta(days=1))
+    platform.withdraw(["champions/disruption", "retrain_decisions/disruption"], day, END)
+    platform.run(["retrain_decisions/disruption"], day)
+    kept = platform.rows("retrain_decisions/disruption", day)
+    assert kept.equals(replayed.rows("retrain_decisions/disruption", day))
+
+
+def test_artefacts_are_the_only_thing_left_out_of_content(replayed: Platform) -> None:
+    """Or the comparisons above would be blind in more than they say."""
+    snapshot = replayed.lake.store.snapshot("models/disruption")
+    assert snapshot
+    assert set(snapshot.schema()) - set(replayed.rows("models/disruption").columns) == NOT_CONTENT
+    assert short_catalog().models["disruption"].calendar.first_day == FIRST
