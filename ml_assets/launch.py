@@ -19,6 +19,7 @@ from partitions import DayRange, day_of_key, key_of_day
 from resources.delta_io_manager import DEFER_EVENTS
 from resources.home import IN_PROCESS, Home
 from resources.lake import Lake
+from resources.run_owner import RunOwner, close_abandoned_runs
 from resources.settings import prepare_process
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -32,13 +33,15 @@ class Launcher:
     catalog: Catalog
     instance: DagsterInstance
     defs: Definitions = field(repr=False)
+    owner: RunOwner = field(repr=False)
 
     @classmethod
     def of(cls, home: Home, catalog: Catalog) -> "Launcher":
         """A launcher on the home's own Dagster instance."""
         prepare_process(home.path)
         instance = DagsterInstance.from_config(str(home.dagster), IN_PROCESS)
-        return cls(home, catalog, instance, build_defs(catalog, resources_of(home)))
+        close_abandoned_runs(instance, home)
+        return cls(home, catalog, instance, build_defs(catalog, resources_of(home)), RunOwner.of(home))
 
     @property
     def lake(self) -> Lake:
@@ -52,6 +55,7 @@ class Launcher:
         for asset_key in keys:
             self.check_calendar(asset_key, days)
         tags = {
+            **self.owner.tags,
             "dagster/asset_partition_range_start": key_of_day(days.start),
             "dagster/asset_partition_range_end": key_of_day(days.last),
             # Set from the start, no planned record is written: two records a day and asset instead of three.
@@ -63,7 +67,7 @@ class Launcher:
     def retrain(self, model: str, day: date) -> None:
         """Runs the retrain job of a model for one day, as the sensor would."""
         job = self.defs.resolve_job_def(f"retrain_{model}")
-        _in_process(job, instance=self.instance, partition_key=key_of_day(day), run_config=QUIET)
+        _in_process(job, instance=self.instance, partition_key=key_of_day(day), tags=self.owner.tags, run_config=QUIET)
 
     def known_asset(self, name: str) -> AssetKey:
         """The key of an asset named `<stage>/<name>`; CatalogError lists the known ones."""

@@ -27,6 +27,9 @@ def serve(home: Home, port: int) -> int:
     with DagsterInstance.from_config(str(home.dagster)) as instance:
         refuse_second_daemon(instance, home)
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(checkout() / "workspace.yaml")]
+        # A shell's background job ignores interrupts, and Dagster's processes would inherit that and never end.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _interrupt)
         # Every word of the command is ours; nothing of it comes from outside. In a session of its own it gets one
         # signal, from here, instead of a second one from the terminal while it closes its runs.
         served = subprocess.Popen(  # noqa: S603
@@ -35,7 +38,6 @@ def serve(home: Home, port: int) -> int:
             cwd=checkout(),
             start_new_session=True,
         )
-        signal.signal(signal.SIGTERM, _interrupt)
         try:
             return served.wait()
         except KeyboardInterrupt:

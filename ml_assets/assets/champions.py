@@ -11,7 +11,7 @@ from dagster import AssetsDefinition
 
 from ml_assets.assets.keys import key, table
 from ml_assets.assets.models import best_candidate, scored
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
+from ml_assets.assets.partitioned import Frame, Ready, notes_of, parent, partitioned_asset
 from ml_assets.assets.training_sets import rows_of_slice, slices_of, with_event_day
 from ml_assets.domain.calibration import Calibrator, apply_calibrator
 from ml_assets.domain.content import code_fingerprint, fingerprint, seed_of
@@ -24,6 +24,7 @@ from ml_assets.domain.specs import ModelSpec
 from partitions import day_of_key, same_days, window_before
 from resources.lake import Lake
 
+SHOWN = {"model_version": "champion", "decision": "decision", "reason": "reason"}
 LIMITS = DayLimits(key=("decision", DAY), required=("decision", "reason"))
 
 
@@ -42,7 +43,7 @@ def champions_asset(model: ModelSpec) -> AssetsDefinition:
         decided = ready.lake.read(table("retrain_decisions", model.name), start, ready.run.end)
         train = decided.rows.filter(pl.col("decision") == "train").collect()[DAY] if decided.days else []
         rows = fold_champions(champion, ready.run, attempts, set(train))
-        return DayBatch(rows=rows, verdicts=judge_days(rows, ready.days, LIMITS))
+        return DayBatch(rows=rows, verdicts=judge_days(rows, ready.days, LIMITS), notes=notes_of(rows, SHOWN))
 
     return partitioned_asset(
         Frame(

@@ -11,7 +11,7 @@ from dagster import AssetsDefinition
 
 from ml_assets.assets.keys import key, table
 from ml_assets.assets.models import SCORE, best_candidate
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
+from ml_assets.assets.partitioned import Frame, Ready, notes_of, parent, partitioned_asset
 from ml_assets.assets.predictions import feature_parents, features_of_days
 from ml_assets.domain.content import code_fingerprint, fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
@@ -21,6 +21,7 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, ModelSpec
 from partitions import same_days
 
+SHOWN = {"weighted_drift": "weighted drift", "over_limit": "over limit", "model_version": "champion"}
 LIMITS = DayLimits(key=("column",), required=("column", "psi", "psi_limit", "drifted", "importance"))
 
 
@@ -40,7 +41,8 @@ def drift_reports_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
             for (version,), of_model in rows.partition_by("model_version", as_dict=True).items()
         ]
         frame = pl.concat(reports).sort(DAY, "importance", "column", descending=[False, True, False])
-        return DayBatch(rows=frame, verdicts=judge_days(frame, days, LIMITS), skipped=skipped, blocked=blocked)
+        verdicts = judge_days(frame, days, LIMITS)
+        return DayBatch(rows=frame, verdicts=verdicts, skipped=skipped, blocked=blocked, notes=notes_of(frame, SHOWN))
 
     return partitioned_asset(
         Frame(

@@ -26,6 +26,7 @@ from dagster import (
 from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec
 from ml_assets.domain.day_frame import DayBatch, DayFrame
 from ml_assets.domain.errors import MissingPartitionError, NothingToDoError
+from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Calendar
 from partitions import DayRange, days_between, event_days, key_of_day, outcome_days
 from resources.lake import Lake
@@ -183,6 +184,15 @@ def recorded(
     yield from day_check_events(key, batch.verdicts, one_day=len(run) == 1)
     yield Output(None, output_name=f"{'__'.join(key.path)}_{CHECK_NAME}")
     refuse_nothing(key, batch)
+
+
+def notes_of(rows: pl.DataFrame, columns: Mapping[str, str]) -> dict[date, dict[str, object]]:
+    """For each day the values of the last row's columns, under the names given, to be shown beside the day."""
+    last = rows.group_by(DAY, maintain_order=True).last().select(DAY, *columns)
+    return {
+        day: {name: value for name, value in zip(columns.values(), values, strict=True) if value is not None}
+        for day, *values in last.iter_rows()
+    }
 
 
 def refuse_nothing(key: AssetKey, batch: DayBatch) -> None:

@@ -7,7 +7,7 @@ import polars as pl
 from dagster import AssetsDefinition
 
 from ml_assets.assets.keys import key
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
+from ml_assets.assets.partitioned import Frame, Ready, notes_of, parent, partitioned_asset
 from ml_assets.domain.cohorts import cohort_reports
 from ml_assets.domain.content import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
@@ -16,6 +16,7 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import ModelSpec
 from partitions import trailing_days
 
+SHOWN = {"roc_auc": "ROC-AUC", "brier": "Brier", "ece": "ECE", "coverage": "labels known", "n": "labels"}
 LIMITS = DayLimits(key=("cohort",), required=("cohort", "coverage", "brier", "ece"))
 
 
@@ -40,7 +41,8 @@ def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
         ).filter(pl.col(DAY).is_in(list(ready.days)))
         skipped = dict.fromkeys(set(ready.days) - set(reports[DAY]), "no prediction's label arrived")
         days = [day for day in ready.days if day not in skipped]
-        return DayBatch(rows=reports, verdicts=judge_days(reports, days, LIMITS), skipped=skipped)
+        verdicts = judge_days(reports, days, LIMITS)
+        return DayBatch(rows=reports, verdicts=verdicts, skipped=skipped, notes=notes_of(reports, SHOWN))
 
     return partitioned_asset(
         Frame(

@@ -10,7 +10,7 @@ import polars as pl
 from dagster import AssetsDefinition
 
 from ml_assets.assets.keys import key
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
+from ml_assets.assets.partitioned import Frame, Ready, notes_of, parent, partitioned_asset
 from ml_assets.domain.content import code_fingerprint, fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
@@ -18,6 +18,7 @@ from ml_assets.domain.retraining import Evidence, decide, decision_rows, perform
 from ml_assets.domain.specs import ModelSpec
 from partitions import window_before
 
+SHOWN = {"decision": "decision", "trigger": "trigger", "reasons": "reasons"}
 LIMITS = DayLimits(key=("decision", "partition_date"), required=("decision", "trigger", "reasons"))
 
 
@@ -40,7 +41,8 @@ def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
         )
         days = [day for day in ready.days if day not in blocked]
         rows = decision_rows([decide(model, day, evidence) for day in days])
-        return DayBatch(rows=rows, verdicts=judge_days(rows, days, LIMITS), blocked=blocked)
+        verdicts = judge_days(rows, days, LIMITS)
+        return DayBatch(rows=rows, verdicts=verdicts, blocked=blocked, notes=notes_of(rows, SHOWN))
 
     return partitioned_asset(
         Frame(
