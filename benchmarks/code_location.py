@@ -12,7 +12,7 @@ import time
 
 REPEATS = 7
 HEAVY = ("torch", "mlflow", "sklearn", "skops", "matplotlib", "scipy")
-LOAD = "import ml_assets.definitions, sys; print(*(m for m in %r if m in sys.modules))" % (HEAVY,)
+LOAD = f"import ml_assets.definitions, sys; print(*(m for m in {HEAVY!r} if m in sys.modules))"
 DAGSTER_ALONE = "import dagster, polars, deltalake, pandera.polars, dagster_deltalake"
 
 

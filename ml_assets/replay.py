@@ -52,7 +52,7 @@ class Journal:
                 next_day=tuple(held["next_day"].items()),
                 versions=tuple(held["versions"].items()),
             )
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise HomeError(f"{path} is damaged ({error!r}). Remove it to replay from the beginning.") from error
 
     def write(self, path: Path) -> None:

@@ -50,7 +50,7 @@ def _environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def replayed_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A home in which the short year has been replayed; for reading only. All xdist workers share it."""
+    """A home in which the short year has been replayed, once for all xdist workers: copy it, never open it."""
     from short_year import opened, quiet
 
     from ml_assets.replay import Replay
@@ -69,11 +69,13 @@ def replayed_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 
 
 @pytest.fixture(scope="session")
-def replayed(replayed_home: Path) -> Iterator["Platform"]:
-    """The platform over the replayed home; for reading only."""
+def replayed(replayed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Platform"]:
+    """The platform over a copy of the replayed home that all tests of a worker share: for reading only."""
     from short_year import opened
 
-    with opened(replayed_home) as platform:
+    path = tmp_path_factory.mktemp("reading") / "home"
+    shutil.copytree(replayed_home, path)
+    with opened(path) as platform:
         yield platform
 
 

@@ -104,9 +104,7 @@ def test_isotonic_predicts_as_scikit_learn_does(pair, new):
 
 def test_beyond_the_outermost_knots_the_outermost_probability_holds():
     calibrator = Calibrator("isotonic", ((0.3, 0.6), (0.1, 0.4)))
-    assert apply_calibrator(calibrator, [0.0, 0.3, 0.45, 0.6, 1.0]) == pytest.approx(
-        [0.1, 0.1, 0.25, 0.4, 0.4]
-    )
+    assert apply_calibrator(calibrator, [0.0, 0.3, 0.45, 0.6, 1.0]) == pytest.approx([0.1, 0.1, 0.25, 0.4, 0.4])
 
 
 def test_none_returns_the_scores_in_an_array_of_their_own():
@@ -221,9 +219,7 @@ def test_the_winner_is_what_the_data_were_made_with(sharpen, winner):
 def test_isotonic_wins_where_no_sigmoid_fits():
     rng = np.random.default_rng(5)
     scores = rng.random(7_000)
-    labels = (rng.random(7_000) < np.where(scores < 0.5, 0.05, np.where(scores < 0.55, 0.9, 0.95))).astype(
-        int
-    )
+    labels = (rng.random(7_000) < np.where(scores < 0.5, 0.05, np.where(scores < 0.55, 0.9, 0.95))).astype(int)
     blocks = np.arange(7_000) % 7
     assert choose_calibrator(scores, labels, blocks).calibrator.method == "isotonic"
 

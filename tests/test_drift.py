@@ -238,9 +238,7 @@ def test_json_round_trip_is_exact(numbers, words, rows_a_day):
     frame = dated(numbers[:rows], rows_a_day=rows_a_day).with_columns(
         pl.Series("gust", numbers[:rows], dtype=pl.Float64), pl.Series("port", words[:rows], dtype=pl.String)
     )
-    reference = drift_reference(
-        frame, ["port", "gust"], day="tag", categorical={"port"}, top=2, min_day_rows=2
-    )
+    reference = drift_reference(frame, ["port", "gust"], day="tag", categorical={"port"}, top=2, min_day_rows=2)
     back = DriftReference.from_json(reference.to_json())
     assert back == reference
     assert back.to_json() == reference.to_json()
@@ -298,13 +296,7 @@ def brute_force_block_limits(values, days, reference, quantile, floor_rows):
             def place(word, known, first=first):
                 if word is None:
                     return "missing"
-                return (
-                    ("in", word)
-                    if word in first and word in known
-                    else "other"
-                    if word in known
-                    else "unseen"
-                )
+                return ("in", word) if word in first and word in known else "other" if word in known else "unseen"
 
             bins = [*(("in", word) for word in first), "other", "unseen", "missing"]
             known = set(others)
@@ -356,9 +348,7 @@ def test_block_limits_leave_one_day_out(seed, rows, quantile, floor_rows):
 
 def test_a_cyclic_column_fires_without_the_block_limit_and_not_with_it():
     weekdays = [i // 200 % 7 for i in range(200 * 28)]
-    reference = drift_reference(dated(weekdays, rows_a_day=200), ["gust"], day="tag", categorical=[]).columns[
-        0
-    ]
+    reference = drift_reference(dated(weekdays, rows_a_day=200), ["gust"], day="tag", categorical=[]).columns[0]
     monday = pl.Series("gust", [0] * 200)
     assert not column_drift(reference, monday, alpha=0.05, columns_tested=20).drifted
     bare = replace(reference, psi_block_limit=None, ks_block_limit=None)
@@ -372,9 +362,9 @@ def test_a_cyclic_column_fires_without_the_block_limit_and_not_with_it():
 
 def steady_reference(rng, rows_a_day=300, days=20):
     values = rng.normal(size=rows_a_day * days)
-    return drift_reference(
-        dated(values.tolist(), rows_a_day=rows_a_day), ["gust"], day="tag", categorical=[]
-    ).columns[0]
+    return drift_reference(dated(values.tolist(), rows_a_day=rows_a_day), ["gust"], day="tag", categorical=[]).columns[
+        0
+    ]
 
 
 def test_lost_variance_is_seen_in_psi_and_in_ks():
@@ -586,9 +576,7 @@ def test_errors_say_what_came_and_what_was_wanted():
     with pytest.raises(DriftError, match="no rows"):
         drift_reference(frame.clear(), ["gust"], **build)
     with pytest.raises(DriftError, match="1 of 3 rows have no tag"):
-        drift_reference(
-            pl.concat([frame, frame[:1].with_columns(tag=None)], how="vertical_relaxed"), ["gust"], **build
-        )
+        drift_reference(pl.concat([frame, frame[:1].with_columns(tag=None)], how="vertical_relaxed"), ["gust"], **build)
     with pytest.raises(DriftError, match="word is String, no number"):
         drift_reference(frame, ["word"], **build)
     with pytest.raises(DriftError, match="box is List"):

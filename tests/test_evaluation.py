@@ -127,18 +127,14 @@ def test_distinct_forecasts_fill_the_bins_evenly():
 def test_ece_equals_a_loop_over_bins(pair, bins):
     truth, forecast = pair
     assigned = equal_mass_bins(forecast, bins)
-    loop = (
-        sum(abs(sum(forecast[assigned == b]) - sum(truth[assigned == b])) for b in range(bins)) / truth.size
-    )
+    loop = sum(abs(sum(forecast[assigned == b]) - sum(truth[assigned == b])) for b in range(bins)) / truth.size
     assert ece(truth, forecast, bins) == pytest.approx(loop, abs=1e-12)
 
 
 # --- groups ----------------------------------------------------------------------------------------------
 
 keys = st.sampled_from(["jfk", "ewr", None])
-grouped_rows = st.lists(
-    st.tuples(keys, st.integers(0, 2), st.booleans(), tied_or_not), min_size=1, max_size=120
-)
+grouped_rows = st.lists(st.tuples(keys, st.integers(0, 2), st.booleans(), tied_or_not), min_size=1, max_size=120)
 
 
 @settings(deadline=None)
@@ -169,9 +165,7 @@ def test_every_group_is_evaluated_as_if_alone(drawn, by, as_integer):
 
 def test_a_long_group_keeps_its_ranks_and_sums():
     rng = np.random.default_rng(7)
-    frame = pl.DataFrame(
-        {"d": np.arange(200_000) % 2, "y": rng.random(200_000) < 0.2, "q": rng.random(200_000)}
-    )
+    frame = pl.DataFrame({"d": np.arange(200_000) % 2, "y": rng.random(200_000) < 0.2, "q": rng.random(200_000)})
     for row in grouped_metrics(frame, ["d"], "y", "q").to_dicts():
         alone = frame.filter(pl.col("d") == row["d"])
         expected = asdict(evaluate(alone.get_column("y"), alone.get_column("q")))
@@ -255,9 +249,7 @@ def test_the_interval_is_the_same_for_the_same_seed_and_for_any_order_of_rows():
         once = paired_bootstrap(truth, bad, good, metric, days, seed=5, draws=200)
         assert paired_bootstrap(truth, bad, good, metric, days, seed=5, draws=200) == once
         assert paired_bootstrap(truth, bad, good, metric, days, seed=6, draws=200) != once
-        again = paired_bootstrap(
-            truth[order], bad[order], good[order], metric, days[order], seed=5, draws=200
-        )
+        again = paired_bootstrap(truth[order], bad[order], good[order], metric, days[order], seed=5, draws=200)
         assert asdict(again) == pytest.approx(asdict(once), abs=1e-12)
 
 
@@ -272,9 +264,7 @@ def test_the_better_forecast_is_told_from_the_shuffled_one():
 
 def test_no_difference_is_exactly_no_difference():
     truth, _, good, days = week()
-    assert paired_bootstrap(truth, good, good, roc_auc, days, seed=5, draws=50) == Interval(
-        0.0, 0.0, 0.0, 0.0, 50
-    )
+    assert paired_bootstrap(truth, good, good, roc_auc, days, seed=5, draws=50) == Interval(0.0, 0.0, 0.0, 0.0, 50)
 
 
 def test_rows_of_a_day_stay_together():

@@ -35,7 +35,10 @@ def test_the_feature_example_is_a_feature_group(tmp_path: Path) -> None:
     assert set(rows.columns) == {"origin", "event_time", "known_at", "departures"}
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:ml_assets|partitions|sensors|resources|benchmarks)/[^`*<]*)`", README))))
+PATHS = set(re.findall(r"`((?:ml_assets|partitions|sensors|resources|benchmarks)/[^`*<]*)`", README))
+
+
+@pytest.mark.parametrize("name", sorted(PATHS))
 def test_paths_exist(name: str) -> None:
     assert (ROOT / name).exists()
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from time import monotonic
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -32,7 +33,7 @@ from ml_assets.domain.errors import HomeError
 from ml_assets.replay import JOURNAL, Replay
 
 NEW_YORK = ZoneInfo("America/New_York")
-KILLS = 4
+KILLS, STUCK_S = 4, 200
 SEED = 20130312
 # Shorter segments than the uninterrupted replay has: where a range is cut must not matter either.
 REPLAY = """
@@ -59,18 +60,27 @@ def commits(home: Path) -> int:
     return sum(1 for _ in home.glob("lake/*/*/_delta_log/*.json"))
 
 
+def ended(running: subprocess.Popen[bytes], within: float) -> bool:
+    """Whether the process ends within so many seconds."""
+    try:
+        running.wait(within)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def kill_after(home: Path, wanted: int, moment: float) -> bool:
     """Starts a replay and kills it a random moment after the lake holds so many commits; whether it still ran."""
     running = start(home)
-    while running.poll() is None and commits(home) < wanted:
-        # Waiting for the condition, not for time to pass.
-        signal.sigtimedwait([], 0.01)
-    if running.poll() is None:
-        signal.sigtimedwait([], moment)
-    alive = running.poll() is None
+    gives_up = monotonic() + STUCK_S
+    while commits(home) < wanted and not ended(running, 0.01) and monotonic() < gives_up:
+        pass
+    stuck = commits(home) < wanted and running.poll() is None
+    alive = not ended(running, moment)
     if alive:
         os.killpg(running.pid, signal.SIGKILL)
-    running.communicate()
+    _, said = running.communicate()
+    assert not stuck, f"the replay stands still at {commits(home)} commits, wanted {wanted}: {said.decode()[-2000:]}"
     return alive
 
 
@@ -83,7 +93,9 @@ def test_a_killed_replay_ends_with_the_same_content(replayed: Platform, tmp_path
     assert sum(killed) >= KILLS - 1, f"too few replays were alive when they were to be killed: {targets} of {total}"
 
     last = start(home)
-    _, said = last.communicate(timeout=200)
+    if not ended(last, STUCK_S):
+        os.killpg(last.pid, signal.SIGKILL)
+    _, said = last.communicate()
     assert last.returncode == 0, said.decode()[-2000:]
     with opened(home) as resumed:
         for table in replayed.tables():
@@ -92,6 +104,10 @@ def test_a_killed_replay_ends_with_the_same_content(replayed: Platform, tmp_path
         for asset in DENSE:
             assert resumed.data_versions(asset) == replayed.data_versions(asset), asset
         assert Replay(resumed.launcher, quiet).finished
+        # What was killed is shown as failed, not as running for ever, and keeps no table to itself.
+        statuses = [run.status for run in resumed.instance.get_runs()]
+        assert set(statuses) == {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE}
+        assert statuses.count(DagsterRunStatus.FAILURE) <= KILLS
 
 
 def test_a_second_replay_does_nothing_and_says_so(platform: Platform) -> None:
