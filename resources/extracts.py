@@ -113,19 +113,23 @@ def _parsed(source: SourceSpec, paths: list[Path]) -> pl.DataFrame:
 def _tables(archive: Archive, source: str) -> dict[str, pl.LazyFrame]:
     folder = _folder_of(archive, source)
     main = folder / archive.path
-    if not main.is_file():
-        raise SourceError(
-            f"source {source!r}: {main} is missing, wanted the file that {archive.distribution} ships. "
-            "Reinstall it: `pip install --force-reinstall --no-deps` with the pinned version."
-        )
-    came = hashlib.sha256(main.read_bytes()).hexdigest()
+    references = {name: folder / archive.references[name] for name in sorted(archive.references)}
+    digest = hashlib.sha256()
+    for file in (main, *references.values()):
+        if not file.is_file():
+            raise SourceError(
+                f"source {source!r}: {file} is missing, wanted the file that {archive.distribution} ships. "
+                "Reinstall it: `pip install --force-reinstall --no-deps` with the pinned version."
+            )
+        digest.update(file.read_bytes())
+    came = digest.hexdigest()
     if came != archive.sha256:
+        files = " and ".join(f"{file} ({file.stat().st_size} bytes)" for file in (main, *references.values()))
         raise SourceError(
-            f"source {source!r}: {main} has {main.stat().st_size} bytes with SHA-256 {came[:12]}…, wanted "
-            f"{archive.sha256[:12]}…: it is truncated or another release. Reinstall {archive.distribution}."
+            f"source {source!r}: {files} have SHA-256 {came[:12]}…, wanted {archive.sha256[:12]}…: truncated or "
+            f"of another release. Reinstall {archive.distribution}."
         )
-    references = {name: _csv((folder / path).read_bytes()) for name, path in archive.references.items()}
-    return {"archive": _csv(_unpacked(main)), **references}
+    return {"archive": _csv(_unpacked(main)), **{name: _csv(path.read_bytes()) for name, path in references.items()}}
 
 
 def _folder_of(archive: Archive, source: str) -> Path:

@@ -1,10 +1,11 @@
 """The only reader of the environment, and the only writer of what other tools read from it.
 
-What belongs here: where the home is, thread counts, telemetry switches.
+What belongs here: where the home is, thread counts, telemetry switches, which warnings are not for users.
 What does not: decisions, directories being made (`home.py`).
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,8 @@ PROCESS_ENVIRONMENT = {
     # OpenMP's threads wait by spinning unless told otherwise: on a busy machine two took ten times as long as one.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+# Beginnings of warnings that a user of the platform can do nothing about: hundreds of lines at every command.
+DEVELOPERS_NOTES = (r".*is currently in (beta|preview)", "Asset job retrain_.* materializes assets with varying")
 
 
 def home_path() -> Path:
@@ -49,7 +52,12 @@ def storage_options() -> Mapping[str, str]:
 
 
 def prepare_process(home: Path | None = None) -> None:
-    """Switch telemetry off for this process and its children; name Dagster's home when one is given."""
+    """Switch telemetry off for this process and its children; name Dagster's home when one is given.
+
+    Notes for developers of this platform are kept from its users: what of Dagster is preview or beta.
+    """
+    for note in DEVELOPERS_NOTES:
+        warnings.filterwarnings("ignore", message=note)
     for name, value in PROCESS_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if home is not None:

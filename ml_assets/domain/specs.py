@@ -55,7 +55,8 @@ class Fact:
 class Archive:
     """A file, or a member of a zip, that an installed distribution ships: the origin of a source's extracts.
 
-    `sha256` pins its content, `references` names further CSV files of the same folder that `prepare` joins.
+    `references` names further CSV files of the same distribution that `prepare` joins. `sha256` pins the content:
+    the file's bytes, then those of its references in the order of their names.
     """
 
     distribution: str

