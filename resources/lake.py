@@ -71,7 +71,7 @@ class Lake:
         rows = batch.rows
         if len(accepted) < len(batch.verdicts):
             rows = rows.filter(pl.col(DAY).is_in(accepted))
-        commit = self.store.replace_days(table, rows, accepted, commit_metadata=metadata)
+        commit = self.store.replace_days(table, rows, accepted, commit_metadata=metadata, add_columns=batch.add_columns)
         red_before = self.rejected(table, accepted[0], accepted[-1] + timedelta(days=1))
         healed = [day for day in accepted if day in red_before]
         if healed:
@@ -90,6 +90,11 @@ class Lake:
         held = sorted(snapshot.days() & set(days)) if snapshot else []
         if snapshot and held:
             self.store.replace_days(table, pl.DataFrame(schema=snapshot.schema()), held, allow_empty_days=True)
+
+    def schema(self, table: str) -> Mapping[str, pl.DataType]:
+        """The stored columns of a table and their types; none for an absent table."""
+        snapshot = self.store.snapshot(table)
+        return snapshot.schema() if snapshot else {}
 
     def ask(self, model: str, day: date, reason: str) -> None:
         """Records that a person asked for a model to be trained at a day."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resources.settings import prepare_process
+from resources.settings import DEVELOPERS_NOTES, prepare_process
 
 if TYPE_CHECKING:
     from short_year import Platform
@@ -29,8 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     prepare_process()
     _importing.append(tempfile.TemporaryDirectory(prefix="ml-assets-tests-"))
     os.environ["ML_ASSETS_HOME"] = str(Path(_importing[0].name) / "home")
-    for note in ("beta", "preview"):
-        config.addinivalue_line("filterwarnings", f"ignore:.*is currently in {note}")
+    for note in DEVELOPERS_NOTES:
+        config.addinivalue_line("filterwarnings", f"ignore:{note}")
 
 
 def pytest_unconfigure() -> None:

@@ -9,6 +9,7 @@ import pytest
 from dagster import AssetKey, BackfillPolicy, TimeWindowPartitionMapping, TimeWindowPartitionsDefinition
 from short_year import DENSE, FIRST, FIRST_TRAINING, SECOND_TRAINING, TRAINING, Platform, days, key_of
 
+from ml_assets.catalog import load_catalog
 from ml_assets.definitions import defs
 
 GRAPH = defs.resolve_asset_graph()
@@ -34,6 +35,8 @@ ASSETS = {
 }
 # What each asset reads: parent, first and last day relative to its own partition.
 DELAYS = ("carrier_delays", "inbound_aircraft", "origin_delays", "route_delays", "schedule", "weather")
+MODEL = load_catalog().models["disruption"]
+SLICES = MODEL.train_days + MODEL.calibration_days + MODEL.gate_days
 FEATURES_OF_TODAY = {f"features/{name}": (-1, 0) for name in DELAYS}
 WINDOWS = {
     "events/flights": {},
@@ -46,8 +49,8 @@ WINDOWS = {
     "features/weather": {"events/weather": (0, 0)},
     "outcomes/disrupted": {"events/flights": (-2, 0)},
     "training_sets/disruption": {
-        **{f"features/{name}": (-165, -1) for name in DELAYS},
-        "outcomes/disrupted": (-164, -1),
+        **{f"features/{name}": (-SLICES - 1, -1) for name in DELAYS},
+        "outcomes/disrupted": (-SLICES, -1),
     },
     "models/disruption": {"training_sets/disruption": (0, 0)},
     "calibrators/disruption": {"models/disruption": (0, 0), "training_sets/disruption": (0, 0)},

@@ -58,7 +58,7 @@ def test_range_equals_days_of_one_asset(platform: Platform, replayed: Platform, 
 
 @few(1)
 @example(chosen=(FIRST_TRAINING - timedelta(days=1), FIRST_TRAINING + timedelta(days=1)))
-@given(chosen=ranges(END, 4))
+@given(chosen=ranges(END, 3))
 def test_range_equals_days_of_the_whole_chain(
     copied: Callable[[], Platform], replayed: Platform, chosen: tuple[date, date]
 ) -> None:

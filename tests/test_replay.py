@@ -33,7 +33,7 @@ from ml_assets.domain.errors import HomeError
 from ml_assets.replay import JOURNAL, Replay
 
 NEW_YORK = ZoneInfo("America/New_York")
-KILLS, STUCK_S = 4, 200
+KILLS, STUCK_S = 3, 200
 SEED = 20130312
 # Shorter segments than the uninterrupted replay has: where a range is cut must not matter either.
 REPLAY = """

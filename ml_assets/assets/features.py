@@ -32,7 +32,12 @@ def features_asset(group: FeatureGroupSpec) -> AssetsDefinition:
         events = {source: ready.inputs[source].rows for source in group.inputs}
         rows = cut_to_days(group, group.compute(events), ready.days)
         verdicts = judge_days(rows, ready.days, limits)
-        return DayBatch(rows=rows, verdicts=verdicts, notes=missing_look_back(group, ready))
+        return DayBatch(
+            rows=rows,
+            verdicts=verdicts,
+            notes=missing_look_back(group, ready),
+            add_columns=frozenset(group.added_values),
+        )
 
     return partitioned_asset(
         Frame(

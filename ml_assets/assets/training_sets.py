@@ -15,7 +15,7 @@ from ml_assets.domain.content import code_fingerprint, fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.local_days import DAY, local_day
-from ml_assets.domain.point_in_time import feature_rows
+from ml_assets.domain.point_in_time import feature_rows, with_retired_features
 from ml_assets.domain.specs import Catalog, ModelSpec
 from partitions import DayRange, training_slices, window_before
 from partitions.windows import TrainingSlices
@@ -45,9 +45,16 @@ def training_sets_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
         frames = {name: ready.inputs[name].rows.collect() for name in groups}
         labels = ready.inputs["labels"].rows.collect()
         sets = [labelled_rows(model, catalog, frames, labels, day) for day in ready.days if day in asked]
-        rows = pl.concat(sets) if sets else pl.DataFrame(schema={DAY: pl.Date})
+        if not sets:
+            return DayBatch(rows=pl.DataFrame(), verdicts={}, skipped=skipped)
+        rows = with_retired_features(pl.concat(sets), ready.lake.schema(table("training_sets", model.name)))
         judged = [day for day in ready.days if day in asked]
-        return DayBatch(rows=rows, verdicts=judge_days(rows, judged, limits) if judged else {}, skipped=skipped)
+        return DayBatch(
+            rows=rows,
+            verdicts=judge_days(rows, judged, limits),
+            skipped=skipped,
+            add_columns=frozenset(model.feature_columns),
+        )
 
     return partitioned_asset(
         Frame(

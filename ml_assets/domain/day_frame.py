@@ -35,7 +35,8 @@ class DayBatch:
 
     `blocked` days cannot be computed because something they need is red or missing; `skipped` days have
     nothing to compute, by design. `quarantined` holds rows that broke their contract, with reasons.
-    `leave_out` names columns that are no part of the content (artefact bytes, run ids).
+    `leave_out` names columns that are no part of the content (artefact bytes, run ids), `add_columns` those that may be
+    new to the table.
     """
 
     rows: pl.DataFrame
@@ -45,6 +46,7 @@ class DayBatch:
     inputs: Mapping[str, int | None] = field(default_factory=dict)
     quarantined: pl.DataFrame | None = None
     leave_out: frozenset[str] = frozenset()
+    add_columns: frozenset[str] = frozenset()
     notes: Mapping[date, Mapping[str, object]] = field(default_factory=dict)
 
     @property

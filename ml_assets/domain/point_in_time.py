@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.specs import FeatureGroupSpec, ModelSpec
+from ml_assets.domain.specs import FEATURE_SEPARATOR, FeatureGroupSpec, ModelSpec
 
 Microseconds = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -53,6 +53,15 @@ def feature_rows(
     return pl.concat(columns, how="horizontal").select(
         DAY, "row_key", "event_time", "prediction_time", *model.feature_columns
     )
+
+
+def with_retired_features(rows: pl.DataFrame, stored: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Training rows with nulls in the features that earlier training sets have and the model no longer names.
+
+    Features of older training sets stay readable, and a model may drop one without a change to their table.
+    """
+    retired = [name for name in stored if FEATURE_SEPARATOR in name and name not in rows.columns]
+    return rows.with_columns(pl.lit(None, dtype=stored[name]).alias(name) for name in retired)
 
 
 def asked_for(model: ModelSpec, spine: pl.DataFrame, days: tuple[date, date] | None = None) -> pl.DataFrame:

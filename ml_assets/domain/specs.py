@@ -15,6 +15,7 @@ from pandera.polars import DataFrameModel
 
 from ml_assets.domain.errors import CatalogError
 
+FEATURE_SEPARATOR = "__"
 Inputs = Mapping[str, pl.LazyFrame]
 Instant = Annotated[pl.Datetime, "us", "UTC"]
 
@@ -91,6 +92,7 @@ class SourceSpec:
 class FeatureGroupSpec:
     """Values of an entity over time, each with the instant from which it could have been known.
 
+    A value that is new to a group that has been stored already is named in `added_values`: older days read null there.
     `compute` receives events of `[start - look_back_days, end)` and returns rows with the entity's keys,
     event_time, known_at and the values; the platform cuts them to the days asked for. A value older than
     `max_age` at prediction time counts as absent.
@@ -103,6 +105,7 @@ class FeatureGroupSpec:
     inputs: tuple[str, ...]
     values: tuple[str, ...]
     compute: Callable[[Inputs], pl.LazyFrame]
+    added_values: tuple[str, ...] = ()
     look_back_days: int = 0
     max_age: timedelta = timedelta(days=1)
     min_rows: int = 1
@@ -112,6 +115,11 @@ class FeatureGroupSpec:
         if self.look_back_days < 0:
             raise CatalogError(
                 f"feature group {self.name!r}: look_back_days is {self.look_back_days}, wanted 0 or more."
+            )
+        if stray := sorted(set(self.added_values) - set(self.values)):
+            raise CatalogError(
+                f"feature group {self.name!r}: added_values names {stray}, which are not among its values "
+                f"{sorted(self.values)}."
             )
 
 
@@ -248,7 +256,7 @@ class ModelSpec:
 
 def column_of(feature: str) -> str:
     """The column a `group.column` feature has in training sets and at scoring: `group__column`."""
-    return feature.replace(".", "__", 1)
+    return feature.replace(".", FEATURE_SEPARATOR, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What the timetable says of a flight: one row a flight, known a day ahead.
 
-The spine of flight models: the other groups are joined to it by carrier, airport, route or aircraft.
+The spine of flight models: the other groups are joined to it by carrier, airport, route or aircraft. `tailnum` is here
+to join by, not to learn from: in the shipped data only cancelled flights lack one, which nobody knew at the time.
 """
 
 import polars as pl
