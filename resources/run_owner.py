@@ -8,6 +8,7 @@ would be shown as running, and hold its place in the pool of each table it was w
 
 import fcntl
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ UNFINISHED = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class RunOwner:
     """This process as the owner of runs; its lock is held as long as the process lives and this is referenced."""
 
@@ -44,7 +45,9 @@ class RunOwner:
         lock = unseen.open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         unseen.rename(folder / name)
-        return cls(name, lock)
+        owner = cls(name, lock)
+        weakref.finalize(owner, lock.close)
+        return owner
 
     @property
     def tags(self) -> dict[str, str]:

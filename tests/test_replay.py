@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from dagster import DagsterRunStatus
+from dagster import DagsterRun, DagsterRunStatus
 from short_year import (
     DENSE,
     END,
@@ -31,6 +31,7 @@ from short_year import (
 
 from ml_assets.domain.errors import HomeError
 from ml_assets.replay import JOURNAL, Replay
+from resources.run_owner import OWNER, close_abandoned_runs
 
 NEW_YORK = ZoneInfo("America/New_York")
 KILLS, STUCK_S = 3, 200
@@ -121,6 +122,20 @@ def test_a_second_replay_does_nothing_and_says_so(platform: Platform) -> None:
 
 def test_all_runs_of_a_replay_succeeded(replayed: Platform) -> None:
     assert {run.status for run in replayed.instance.get_runs()} == {DagsterRunStatus.SUCCESS}
+
+
+def test_only_runs_of_a_process_that_is_gone_are_closed(platform: Platform) -> None:
+    gone = "left_behind"
+    (platform.launcher.home.dagster / "owners" / gone).touch()
+    of_dead, of_living, of_daemon = (
+        platform.instance.add_run(DagsterRun("some_job", status=DagsterRunStatus.STARTED, tags=tags))
+        for tags in ({OWNER: gone}, platform.launcher.owner.tags, {})
+    )
+    assert close_abandoned_runs(platform.instance, platform.launcher.home) == [of_dead.run_id]
+    assert close_abandoned_runs(platform.instance, platform.launcher.home) == []
+    status = {run.run_id: run.status for run in platform.instance.get_runs(limit=3)}
+    assert status[of_dead.run_id] == DagsterRunStatus.FAILURE
+    assert status[of_living.run_id] == status[of_daemon.run_id] == DagsterRunStatus.STARTED
 
 
 def test_an_unfinished_replay_says_so_and_goes_on(platform: Platform, replayed: Platform) -> None:
