@@ -9,9 +9,11 @@ one and then overwrites every partition, and fails to count rows. `tests/test_st
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
+import polars as pl
 from dagster import (
     AssetKey,
     AssetMaterialization,
@@ -36,6 +38,7 @@ from pydantic import Field
 
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.local_days import DAY
 from partitions.days import days_between, key_of_day
 from resources.delta_store import Commit, DeltaStore
 from resources.lake import Lake
@@ -74,18 +77,43 @@ class Lineage:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows this run has just written, so that its own later steps need not read them back."""
+
+    version: int
+    days: frozenset[date]
+    rows: pl.DataFrame
+
+    def instead_of(self, frame: DayFrame) -> DayFrame:
+        """The frame with these rows in place of stored ones; the frame itself unless they are the same.
+
+        They are when nobody has written since, every day the frame holds was written here, and no type was changed
+        by storing it.
+        """
+        stored = frame.rows.collect_schema()
+        if frame.version != self.version or not frame.days <= self.days or dict(stored) != dict(self.rows.schema):
+            return frame
+        held = self.rows[DAY].n_unique() == len(frame.days) and frame.days == self.days
+        rows = self.rows if held else self.rows.filter(pl.col(DAY).is_in(list(frame.days)))
+        return replace(frame, rows=rows.lazy().select(stored.names()))
+
+
 class DeltaDaysIOManager(IOManager):
     """Stores a `DayBatch`, loads a `DayFrame`."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._read_at: dict[str, int] = {}
+        self._written: dict[str, Written] = {}
 
     def load_input(self, context: InputContext) -> DayFrame:
         """The accepted rows of the upstream days this run reads; no upstream days means zero rows."""
         self._read_at.setdefault(context.step_context.step.key, _newest_record(context))
         days = days_between(context.asset_partition_keys)
-        return self._lake.read(table_of(context.asset_key), days.start, days.end)
+        frame = self._lake.read(table_of(context.asset_key), days.start, days.end)
+        written = self._written.get(frame.table)
+        return written.instead_of(frame) if written else frame
 
     def handle_output(self, context: OutputContext, obj: DayBatch) -> Iterator[AssetMaterialization]:
         """Writes the accepted days in one commit and yields one materialisation for each of them."""
@@ -101,6 +129,8 @@ class DeltaDaysIOManager(IOManager):
         commit = self._lake.write(table_of(context.asset_key), obj, _provenance(context, obj, code_version))
         if commit is None:
             return
+        if len(run) > 1:
+            self._written[commit.table] = Written(commit.version, frozenset(obj.accepted), obj.rows)
         yield from _materializations(context.asset_key, obj, commit, lineage)
 
 
