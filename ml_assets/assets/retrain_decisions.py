@@ -6,7 +6,6 @@ What belongs here: the factory. What does not: triggers (`ml_assets/domain/retra
 
 from datetime import timedelta
 
-import polars as pl
 from dagster import AssetsDefinition
 
 from ml_assets.assets.keys import key
@@ -73,8 +72,3 @@ def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
         ),
         body,
     )
-
-
-def days_to_train(decisions: pl.DataFrame) -> list[object]:
-    """The days with a decision to train, in order."""
-    return decisions.filter(pl.col("decision") == "train")["partition_date"].sort().to_list()

@@ -219,7 +219,6 @@ class ModelSpec:
     gate_days: int = 7
     cool_down_days: int = 14
     calibrators: tuple[Literal["none", "platt", "isotonic"], ...] = ("none", "platt", "isotonic")
-    decision_threshold: float = 0.5
 
     def __post_init__(self) -> None:
         if self.cool_down_days < self.calibration_days + self.gate_days:
