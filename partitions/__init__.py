@@ -6,10 +6,11 @@ What does not: anything that touches data, Dagster runs or the environment.
 
 from partitions.days import DayRange, day_of_key, days_between, key_of_day
 from partitions.definitions import event_days, outcome_days
-from partitions.windows import same_days, trailing_days, training_slices, window_before
+from partitions.windows import Window, same_days, trailing_days, training_slices, window_before
 
 __all__ = [
     "DayRange",
+    "Window",
     "day_of_key",
     "days_between",
     "event_days",

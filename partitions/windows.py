@@ -1,32 +1,54 @@
 """Which days an asset reads, by name: same day, trailing days, the window before a day, training slices.
 
 What belongs here: every offset between a partition and the partitions it reads.
-What does not: date arithmetic about data (that is `domain`, on instants).
+What does not: date arithmetic about data (that is `domain`, on instants), Dagster's partition mappings: towards
+Dagster every edge is same-day, because its backfills go wrong over windows.
 """
 
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from dagster import TimeWindowPartitionMapping
-
 from partitions.days import DayRange
 
 
-def same_days() -> TimeWindowPartitionMapping:
-    """The days of the partition itself; days the parent's calendar lacks are left out."""
-    return trailing_days(0)
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The days read for a partition: from `first` to `last` days before it, both included; 0 is the day itself."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.last <= self.first:
+            raise ValueError(f"a window runs from a day to the same or a later one, never past D; got {self}")
+
+    def __str__(self) -> str:
+        if self.first == self.last:
+            return "the same day" if self.first == 0 else f"day −{self.first}"
+        return f"days −{self.first} to {f'−{self.last}' if self.last else 'D'}"
+
+    def of(self, days: DayRange) -> DayRange:
+        """The days read by a run over `days`; none for none."""
+        if not len(days):
+            return days
+        return DayRange(days.start - timedelta(days=self.first), days.end - timedelta(days=self.last))
 
 
-def trailing_days(look_back: int) -> TimeWindowPartitionMapping:
-    """The day itself and the `look_back` days before it; days before the calendar begins are left out."""
-    return TimeWindowPartitionMapping(start_offset=-look_back, end_offset=0, allow_nonexistent_upstream_partitions=True)
+def same_days() -> Window:
+    """The days of the partition itself."""
+    return Window(0, 0)
 
 
-def window_before(days: int) -> TimeWindowPartitionMapping:
+def trailing_days(look_back: int) -> Window:
+    """The day itself and the `look_back` days before it."""
+    return Window(look_back, 0)
+
+
+def window_before(days: int) -> Window:
     """The `days` days strictly before the partition; never the day itself."""
     if days < 1:
         raise ValueError(f"a window before a day has at least one day; got {days}")
-    return TimeWindowPartitionMapping(start_offset=-days, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+    return Window(days, 1)
 
 
 @dataclass(frozen=True, slots=True)
