@@ -1,0 +1,36 @@
+"""A day's drift against what its champion was trained on, as rows of `drift_reports`.
+
+What belongs here: weighing columns by importance. What does not: the statistics (`drift.py`).
+"""
+
+import json
+
+import polars as pl
+
+from ml_assets.domain.drift import DriftReference, day_drift
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.serving import Stored
+from ml_assets.domain.specs import ModelSpec
+
+
+def weighted_drift_report(model: ModelSpec, stored_model: Stored, rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a column and day: its drift, its importance, and the share of importance that drifted on the day."""
+    importances: dict[str, float] = json.loads(str(stored_model["importances"]))
+    drift = day_drift(
+        DriftReference.from_json(str(stored_model["reference"])),
+        rows,
+        day=DAY,
+        alpha=model.drift.alpha,
+        practical_psi=model.drift.practical_psi,
+    )
+    weights = pl.DataFrame({"column": list(importances), "importance": list(importances.values())})
+    weighted = (pl.col("importance") * pl.col("drifted")).sum().over(DAY)
+    return (
+        drift.rename({"name": "column"})
+        .join(weights, on="column", how="left", maintain_order="left")
+        .with_columns(
+            pl.col("importance").fill_null(0.0), pl.lit(str(stored_model["model_version"])).alias("model_version")
+        )
+        .with_columns(weighted.alias("weighted_drift"))
+        .with_columns((pl.col("weighted_drift") > model.drift.max_weighted_drift).alias("over_limit"))
+    )
