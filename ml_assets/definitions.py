@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster import Definitions, in_process_executor
-from dagster_deltalake import LocalConfig
 
 from ml_assets.assets.calibrators import calibrators_asset
 from ml_assets.assets.champions import champions_asset
@@ -26,7 +25,7 @@ from resources.delta_io_manager import DeltaDaysIO
 from resources.handles import ExtractsHandle, LakeHandle
 from resources.home import Home, open_home
 from resources.mlflow_store import MlflowStore
-from resources.settings import home_path, lake_root, prepare_process, storage_options
+from resources.settings import home_path, prepare_process
 from sensors import retrain_job, retrain_sensor
 
 
@@ -56,11 +55,10 @@ def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
 
 
 def resources_of(home: Home) -> dict[str, Any]:
-    """The resources over a home."""
-    root, options = lake_root(home.path), dict(storage_options())
+    """The resources over a home; what they are given here is for everybody to see."""
     return {
-        "io_manager": DeltaDaysIO(root_uri=root, storage_options=LocalConfig(), object_store_options=options),
-        "lake": LakeHandle(root_uri=root, object_store_options=options),
+        "io_manager": DeltaDaysIO(home=str(home.path)),
+        "lake": LakeHandle(home=str(home.path)),
         "extracts": ExtractsHandle(folder=str(home.extracts)),
         "mlflow": MlflowStore(
             experiment_name="ml_assets",

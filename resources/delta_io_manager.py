@@ -3,20 +3,23 @@
 What belongs here: the translation between Dagster's partitions and days of the lake.
 What does not: arithmetic, verdicts, retries (`lake.py`, `delta_store.py`).
 
-dagster-deltalake supplies the configuration (root, storage options of the object stores). Its handler is not
-used: over several days it writes and reads only the first, takes any error while opening a table for a missing
-one and then overwrites every partition, and fails to count rows. `tests/test_stock_delta_defects.py` shows each.
+dagster-deltalake's IO manager is not used. Its configuration holds the object store's credentials, and Dagster shows
+configuration to everybody. Its handler writes and reads only the first of several days, takes any error while opening
+a table for a missing one and then overwrites every partition, and fails to count rows.
+`tests/test_stock_delta_defects.py` shows each.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from dagster import (
     AssetKey,
     AssetMaterialization,
+    ConfigurableIOManagerFactory,
     InitResourceContext,
     InputContext,
     IOManager,
@@ -32,15 +35,14 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
-from dagster_deltalake import DeltaLakeIOManager
-from dagster_deltalake.config import LocalConfig
 from pydantic import Field
 
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
 from ml_assets.domain.local_days import DAY
 from partitions.days import days_between, key_of_day
-from resources.delta_store import Commit, DeltaStore
+from resources.delta_store import Commit
+from resources.handles import HOME_FIELD, lake_of
 from resources.lake import Lake
 
 # Dagster's internal tag: with it a run records only the materialisations its code yields. Without it a range
@@ -134,25 +136,14 @@ class DeltaDaysIOManager(IOManager):
         yield from _materializations(context.asset_key, obj, commit, lineage)
 
 
-class DeltaDaysIO(DeltaLakeIOManager):
-    """dagster-deltalake's configuration with this platform's reading and writing behind it."""
+class DeltaDaysIO(ConfigurableIOManagerFactory):
+    """Stores days of assets as days of Delta tables in the lake of a home."""
 
-    object_store_options: dict[str, str] = Field(
-        default={},
-        description="Further storage options, passed on untouched: endpoint, credentials and the like.",
-    )
-
-    @staticmethod
-    def type_handlers() -> list[Any]:
-        """None: the stock handlers are what this class replaces."""
-        return []
+    home: str = Field(description=HOME_FIELD)
 
     def create_io_manager(self, context: InitResourceContext) -> DeltaDaysIOManager:  # noqa: ARG002
         """The IO manager of a run; the context is part of Dagster's signature."""
-        options = self.storage_options
-        chosen = {} if isinstance(options, LocalConfig) else options.str_dict()
-        client = self.client_options.str_dict() if self.client_options else {}
-        return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options})))
+        return DeltaDaysIOManager(lake_of(Path(self.home)))
 
 
 def _newest_record(context: InputContext | OutputContext) -> int:

@@ -210,7 +210,7 @@ class DeltaStore:
     """
 
     root: str
-    storage_options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    storage_options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     def __post_init__(self) -> None:
         unfit = sorted(set(self.root) & _UNFIT_IN_ROOT)
