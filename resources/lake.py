@@ -117,6 +117,17 @@ class Lake:
         """What the planner needs of every table: contents, fingerprints, states."""
         return {table: day_records(self.record(table)) for table in tables}
 
+    def versions(self, tables: Iterable[str]) -> dict[str, int]:
+        """The newest version of every table, and of its refusals; −1 for what is not there."""
+        names = [name for table in tables for name in (table, _refusals(table))]
+        found = {name: self.store.snapshot(name) for name in names}
+        return {name: snapshot.version if snapshot else -1 for name, snapshot in found.items()}
+
+    def moved(self, seen: Mapping[str, int], tables: Iterable[str]) -> bool:
+        """Whether a table, or its refusals, has a commit that is not among the versions seen."""
+        names = [name for table in tables for name in (table, _refusals(table))]
+        return any(name not in seen or self.store.moved_on(name, seen[name]) for name in names)
+
     def write(self, table: str, batch: DayBatch, read: Read, metadata: Mapping[str, str]) -> Stored | None:
         """Writes the batch's accepted days; None when there are none.
 

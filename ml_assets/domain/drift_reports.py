@@ -12,6 +12,27 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.serving import Stored
 from ml_assets.domain.specs import ModelSpec
 
+DRIFT_REPORTS = {
+    DAY: pl.Date,
+    "column": pl.String,
+    "n": pl.Int64,
+    "reference_n": pl.Int64,
+    "null_share": pl.Float64,
+    "reference_null_share": pl.Float64,
+    "unseen_share": pl.Float64,
+    "psi": pl.Float64,
+    "psi_limit": pl.Float64,
+    "ks": pl.Float64,
+    "ks_p_value": pl.Float64,
+    "ks_limit": pl.Float64,
+    "drifted": pl.Boolean,
+    "reasons": pl.List(pl.String),
+    "importance": pl.Float64,
+    "model_version": pl.String,
+    "weighted_drift": pl.Float64,
+    "over_limit": pl.Boolean,
+}
+
 
 def weighted_drift_report(model: ModelSpec, stored_model: Stored, rows: pl.DataFrame) -> pl.DataFrame:
     """One row a column and day: its drift, its importance, and the share of importance that drifted on the day."""
@@ -33,4 +54,6 @@ def weighted_drift_report(model: ModelSpec, stored_model: Stored, rows: pl.DataF
         )
         .with_columns(weighted.alias("weighted_drift"))
         .with_columns((pl.col("weighted_drift") > model.drift.max_weighted_drift).alias("over_limit"))
+        .select(DRIFT_REPORTS)
+        .cast(pl.Schema(DRIFT_REPORTS))
     )

@@ -53,6 +53,10 @@ class MissingPartitionError(MlAssetsError):
     """A partition that must exist before this one does not."""
 
 
+class DaysRefusedError(MlAssetsError):
+    """Days of a run were refused or blocked; the others are done."""
+
+
 class NothingToDoError(MlAssetsError):
     """A run that would have ended green without doing anything."""
 
