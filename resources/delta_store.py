@@ -21,8 +21,7 @@ from os.path import lexists
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema
@@ -31,6 +30,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from ml_assets.domain.errors import (
     CommitConflictError,
     EmptyDayError,
+    LogLostError,
     MlAssetsError,
     RowsOutsideDaysError,
     SchemaChangeRefusedError,
@@ -39,6 +39,7 @@ from ml_assets.domain.errors import (
 )
 from resources.day_files import DAY, DayFile, DayFiles, counted
 from resources.table_folder import TableFolder
+from resources.table_marks import STATED, Contents, Mark, Marks, cut_off, files_of, log_file, what_is_lost
 
 __all__ = ["DAY", "Commit", "CommitRecord", "DeltaStore", "TableSnapshot"]
 
@@ -231,10 +232,14 @@ class DeltaStore:
     Attributes:
         root: directory or object-store URI of the lake.
         storage_options: what the object store needs (endpoint, credentials), passed on untouched.
+        marks: folder outside the lake in which each commit is recorded, so that a log that lost its newest
+            commits, or a table that is gone, is noticed. Of an object store that several machines write, each
+            keeps marks of its own commits: they protect what this machine has seen.
     """
 
     root: str
     storage_options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    marks: Path | None = None
 
     def __post_init__(self) -> None:
         unfit = sorted(set(self.root) & _UNFIT_IN_ROOT)
@@ -256,6 +261,7 @@ class DeltaStore:
         `timestamp` is ISO 8601 with an offset; a commit counts from the time its log file was stored.
 
         Raises:
+            LogLostError: commits of the table are lost, or the table itself, which was recorded.
             TableUnreadableError: something is there and cannot be opened, or is not partitioned by day.
             StorageError: the version does not exist, or the timestamp is malformed or older than the table.
         """
@@ -316,7 +322,7 @@ class DeltaStore:
             _check_days(uri, _rows_by_day(rows), wanted, may_be_empty=may_be_empty)
         kept = wanted if keep_empty_days else []
         asked = _DayWrite(table, rows, wanted, kept, may_be_empty, commit_metadata, add_columns)
-        written = DayFiles(TableFolder(uri, self.storage_options))
+        written = DayFiles(self._folder(table))
         try:
             return self._replace(asked, written)
         except MlAssetsError:
@@ -337,9 +343,7 @@ class DeltaStore:
             if delta is None:
                 raise StorageError(f"{uri}: no such table to note anything on")
             try:
-                delta.create_write_transaction(
-                    [], "append", delta.schema(), [DAY], commit_properties=_exactly_next(commit_metadata)
-                )
+                self._note(delta, table, commit_metadata)
             except CommitFailedError as error:
                 refusal = error
                 time.sleep(_wait_s(attempt))
@@ -352,6 +356,23 @@ class DeltaStore:
             f"The last: {_said(refusal)}"
         ) from refusal
 
+    def declare_loss(self, table: str) -> TableSnapshot | None:
+        """The table as it counts from now on, whatever it lost; None when it is absent and may begin anew.
+
+        What is there is recorded in a commit of its own. A newest log file that cannot be read is set aside.
+
+        Raises:
+            TableUnreadableError: what is there is no table that can be opened, even without its newest commit.
+            StorageError: the store failed.
+        """
+        delta = self._open_without_its_cut_end(table)
+        if self.marks:
+            Marks(self.marks).renew(table, None)
+        if delta is None:
+            return None
+        self._note(delta, table, {"loss_declared": f"what version {delta.version()} holds counts"})
+        return self.snapshot(table)
+
     def commits_after(self, table: str, version: int) -> list[CommitRecord]:
         """The commits newer than a version, oldest first; from -1 on all of them, none for an absent table.
 
@@ -363,7 +384,7 @@ class DeltaStore:
         delta = self._open(table)
         if delta is None:
             return []
-        folder = TableFolder(self.uri(table), self.storage_options)
+        folder = self._folder(table)
         return [_record(folder, new) for new in range(version + 1, delta.version() + 1)]
 
     def moved_on(self, table: str, version: int) -> bool:
@@ -371,12 +392,12 @@ class DeltaStore:
 
         On a local disk two existence tests of log files; an object store's table is opened.
         """
-        folder = TableFolder(self.uri(table), self.storage_options)
+        folder = self._folder(table)
         if folder.local is None:
             delta = self._open(table)
             return (delta.version() if delta else -1) != version
-        seen = version < 0 or (folder.local / _log_file(version)).exists()
-        return not seen or (folder.local / _log_file(version + 1)).exists()
+        seen = version < 0 or (folder.local / log_file(version)).exists()
+        return not seen or (folder.local / log_file(version + 1)).exists()
 
     def maintain(self, table: str, *, keep_hours: int = 168) -> int:
         """Number of files deleted: those that no version of the last `keep_hours` hours needs.
@@ -402,6 +423,26 @@ class DeltaStore:
             raise StorageError(f"{uri}: upkeep failed: {_said(error)}. No row is lost; run it again") from error
 
     def _open(self, table: str) -> DeltaTable | None:
+        """The table at its newest version, None for an absent one; one whose log lost something is refused."""
+        mark = Marks(self.marks).read(table) if self.marks else None
+        delta = self._open_as_it_is(table)
+        folder = self._folder(table)
+        if delta is None:
+            lost = f"the whole table is gone, recorded at version {mark.version}" if mark else None
+        else:
+            lost = what_is_lost(delta, folder, mark)
+        if lost:
+            held = f"; recorded were {mark.days} days" if mark else ""
+            raise LogLostError(
+                f"{folder.uri}: the table's log has lost content: {lost}{held}. Nothing was changed. Restore the "
+                f"table's folder, or declare the loss with `ml-assets accept-loss {table}`: what is there counts then"
+            )
+        return delta
+
+    def _folder(self, table: str) -> TableFolder:
+        return TableFolder(self.uri(table), self.storage_options)
+
+    def _open_as_it_is(self, table: str) -> DeltaTable | None:
         uri = self.uri(table)
         found = None
         for _ in range(2):
@@ -433,7 +474,7 @@ class DeltaStore:
                 configuration=_TABLE_CONFIGURATION,
                 storage_options=dict(self.storage_options),
                 # With retries, the loser of a race commits its schema over that of the winner's table.
-                commit_properties=CommitProperties(max_commit_retries=0),
+                commit_properties=_exactly_next(Contents.of(()).statement(lines=3)),
             )
         except (DeltaError, OSError) as error:
             created_by_another = self._open(table)
@@ -484,14 +525,57 @@ class DeltaStore:
         that version holds, so that nothing of another writer can stay beside it or go unseen.
         """
         told = {"operationParameters": {"mode": "Overwrite", "predicate": _predicate(asked.days)}}
+        days = set(asked.days)
+        before = files_of(delta)
+        kept = [each for each in before if each[1] not in days]
+        after = Contents.of([*kept, *((each.path, each.day) for each in files)])
+        grows = len(schema) > len(delta.schema().fields)
+        lines = 1 + len(files) + len(before) - len(kept) + grows
         delta.create_write_transaction(
             [each.add_action() for each in files],
             "overwrite",
             _delta_schema(delta, schema),
             [DAY],
             [(DAY, "in", [str(day) for day in asked.days])],
-            commit_properties=_exactly_next({**asked.commit_metadata, **told}),
+            commit_properties=_exactly_next({**asked.commit_metadata, **told, **after.statement(lines)}),
         )
+        self._record(asked.table, delta, after)
+
+    def _note(self, delta: DeltaTable, table: str, commit_metadata: Mapping[str, str]) -> None:
+        held = Contents.of(files_of(delta))
+        delta.create_write_transaction(
+            [],
+            "append",
+            delta.schema(),
+            [DAY],
+            commit_properties=_exactly_next({**commit_metadata, **held.statement(lines=1)}),
+        )
+        self._record(table, delta, held)
+
+    def _open_without_its_cut_end(self, table: str) -> DeltaTable | None:
+        try:
+            return self._open_as_it_is(table)
+        except TableUnreadableError:
+            folder = self._folder(table)
+            if folder.local is None or not (logs := sorted(folder.local.glob("_delta_log/*[0-9].json"))):
+                raise
+            if not cut_off(logs[-1].read_bytes()):
+                raise
+            logs[-1].rename(logs[-1].with_name(f"lost_{logs[-1].name}_{time.time_ns()}"))
+            return self._open_as_it_is(table)
+
+    def _record(self, table: str, delta: DeltaTable, after: Contents) -> None:
+        """Marks the commit that has just been made on top of `delta`."""
+        if self.marks is None:
+            return
+        try:
+            mark = Mark.of(self._folder(table), str(delta.metadata().id), delta.version() + 1, after)
+            Marks(self.marks).record(table, mark)
+        except OSError as error:
+            raise StorageError(
+                f"{self.uri(table)}: version {delta.version() + 1} was committed, but its mark cannot be written in "
+                f"{self.marks}: {error}. See to the folder and run it again"
+            ) from error
 
     def _snapshot_of(self, delta: DeltaTable, table: str) -> TableSnapshot:
         return TableSnapshot(
@@ -535,13 +619,9 @@ def _said(error: BaseException | None) -> str:
 
 def _left_behind(uri: str) -> str | None:
     """What stands where no table was found; None for nothing that matters, and for object stores."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        path = Path(url2pathname(parts.path))
-    elif "://" in uri:
+    path = TableFolder(uri, {}).local
+    if path is None:
         return None
-    else:
-        path = Path(uri)
     try:
         with scandir(path) as entries:
             names = [entry.name for entry in entries]
@@ -660,21 +740,17 @@ def _exactly_next(commit_metadata: Mapping[str, Any]) -> CommitProperties:
     return CommitProperties(custom_metadata=dict(commit_metadata), max_commit_retries=0)
 
 
-def _log_file(version: int) -> str:
-    return f"_delta_log/{version:020}.json"
-
-
 def _record(folder: TableFolder, version: int) -> CommitRecord:
-    content = folder.content(_log_file(version))
+    content = folder.content(log_file(version))
     entries = [json.loads(line) for line in content.splitlines()] if content else []
     told = next((entry["commitInfo"] for entry in entries if "commitInfo" in entry), None)
     if told is None:
-        raise TableUnreadableError(f"{folder.uri}: {_log_file(version)} is gone or damaged; restore it")
+        raise TableUnreadableError(f"{folder.uri}: {log_file(version)} is gone or damaged; restore it")
     return CommitRecord(
         version,
         datetime.fromtimestamp(told["timestamp"] / 1000, UTC),
         told["operation"],
-        {name: value for name, value in told.items() if name not in _DELTAS_OWN},
+        {name: value for name, value in told.items() if name not in _DELTAS_OWN and not name.startswith(STATED)},
     )
 
 
