@@ -20,7 +20,7 @@ HOME_FIELD = "Folder of the home; the lake lies in it unless $ML_ASSETS_LAKE nam
 
 def lake_of(home: Path) -> Lake:
     """The lake of a home, with the options that the environment holds now."""
-    return Lake.of(DeltaStore(lake_root(home), storage_options()), home / "index")
+    return Lake.of(DeltaStore(lake_root(home), storage_options(), home / "marks"), home / "index")
 
 
 class LakeHandle(ConfigurableResource):

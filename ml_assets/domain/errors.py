@@ -33,6 +33,10 @@ class TableUnreadableError(StorageError):
     """A table is there but cannot be opened; it is never taken for an absent one."""
 
 
+class LogLostError(TableUnreadableError):
+    """A table lost commits, or is gone altogether, though they were made: what is left is not what was written."""
+
+
 class SchemaChangeRefusedError(StorageError):
     """A write would drop, retype or add a column that nobody asked for by name."""
 
