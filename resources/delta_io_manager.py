@@ -9,6 +9,7 @@ storage options in the UI. `tests/test_stock_delta_defects.py` shows each.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -42,7 +43,9 @@ from ml_assets.domain.local_days import DAY
 from partitions import DayRange
 from partitions.days import days_between, key_of_day
 from resources.handles import HOME_FIELD, lake_of
+from resources.home import Home
 from resources.lake import Lake, Read, Stored
+from resources.pool_watch import owned
 
 # Dagster's internal tag: with it a run records only the materialisations its code yields. Without it a range
 # run marks every day of the range materialised, rejected ones too, and gives all of them one data version.
@@ -191,6 +194,12 @@ class DeltaDaysIO(ConfigurableIOManagerFactory):
     def create_io_manager(self, context: InitResourceContext) -> DeltaDaysIOManager:  # noqa: ARG002
         """The IO manager of a run; the context is part of Dagster's signature."""
         return DeltaDaysIOManager(lake_of(Path(self.home)))
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator[DeltaDaysIOManager]:
+        """The IO manager for the time of a run, which is this process's own as long."""
+        with owned(context, Home(Path(self.home))):
+            yield self.create_io_manager(context)
 
 
 def _dagster_lineage(code_version: str, parents: Any, read_at: int) -> dict[str, str]:
