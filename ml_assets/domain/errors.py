@@ -61,6 +61,10 @@ class DaysRefusedError(MlAssetsError):
     """Days of a run were refused or blocked; the others are done."""
 
 
+class RunFailedError(MlAssetsError):
+    """A run failed for a reason that is no error of the platform's own."""
+
+
 class NothingToDoError(MlAssetsError):
     """A run that would have ended green without doing anything."""
 

@@ -29,6 +29,8 @@ class Champion:
 
 
 NOBODY = Champion(None, None)
+# What champions say of a day on which training was tried.
+ATTEMPTED = ("first", "promoted", "rejected", "pending")
 
 
 @dataclass(frozen=True, slots=True)

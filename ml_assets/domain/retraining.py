@@ -13,9 +13,9 @@ import polars as pl
 
 from ml_assets.domain.content import fingerprint
 from ml_assets.domain.local_days import DAY
+from ml_assets.domain.promotion import ATTEMPTED
 from ml_assets.domain.specs import MetricTrigger, ModelSpec
 
-ATTEMPTS = ("first", "promoted", "rejected", "pending")
 DECISIONS = {
     DAY: pl.Date,
     "decision": pl.String,
@@ -59,7 +59,7 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
     if day < model.first_training_day:
         return Decision(day, False, "none", (f"the first training day is {model.first_training_day}",))
     champions = evidence.champions.filter(pl.col(DAY) < day).sort(DAY)
-    attempts = champions.filter(pl.col("decision").is_in(ATTEMPTS))
+    attempts = champions.filter(pl.col("decision").is_in(ATTEMPTED))
     if attempts.height:
         last = attempts[DAY][-1]
         if day - last < timedelta(days=model.cool_down_days):
