@@ -71,3 +71,7 @@ class NothingToDoError(MlAssetsError):
 
 class ArtefactError(MlAssetsError):
     """A stored model or calibrator cannot be trusted or does not match what its row says."""
+
+
+class StatusError(MlAssetsError):
+    """Facts for a status do not fit its tables, days or states."""
