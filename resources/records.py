@@ -106,7 +106,7 @@ class RecordIndex:
         try:
             rows = pl.read_parquet(path, glob=False)
             about = pl.read_parquet_metadata(path)
-            return about["table_id"], int(about["version"]), rows.select(_SCHEMA)
+            return about["table_id"], int(about["version"]), rows.select(*_SCHEMA)
         except (pl.exceptions.PolarsError, OSError, KeyError, ValueError):
             # A copy that cannot be read is no loss: it is made anew from the commits.
             return None

@@ -42,7 +42,7 @@ def _body(model: ModelSpec, _: Catalog) -> Body:
         for day in trained:
             row, notes[day] = _calibrated(model, ready, day)
             before = ready.held("fitted_before", day)
-            rows += [row, before.select(CALIBRATORS)] if before.height else [row]
+            rows += [row, before.select(*CALIBRATORS)] if before.height else [row]
         frame = pl.concat(rows).unique("calibrator_version", keep="first", maintain_order=True)
         verdicts = judge_days(frame, trained, LIMITS) if trained else {}
         return DayBatch(rows=frame, verdicts=verdicts, empty=empty, notes=notes)

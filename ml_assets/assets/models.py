@@ -70,7 +70,7 @@ def _none() -> pl.DataFrame:
 def _replaced(ready: Ready, day: date) -> pl.DataFrame:
     """The candidates that were trained at the day before: kept, so that what they served can be scored for ever."""
     held = ready.held("trained_before", day)
-    return held.select(MODELS).with_columns(pl.lit(value=False).alias("best")) if held.height else _none()
+    return held.select(*MODELS).with_columns(pl.lit(value=False).alias("best")) if held.height else _none()
 
 
 def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> pl.DataFrame:

@@ -59,7 +59,7 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
         frame = (
             pl.concat(scored)
             .with_columns(pl.lit(version).alias("feature_version"))
-            .select(PREDICTIONS)
+            .select(*PREDICTIONS)
             .sort(DAY, "row_key")
         ) if scored else pl.DataFrame(schema=PREDICTIONS)
         return DayBatch(rows=frame, verdicts=judge_days(frame, days, limits), empty=nobody)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+import numpy as np
 import polars as pl
 from dagster import (
     AssetDep,
@@ -29,11 +30,13 @@ from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED
 from pydantic import Field
 
 from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec
+from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
 from ml_assets.domain.declared import Declared, Graph, Nature, Read
 from ml_assets.domain.errors import ArtefactError, DaysRefusedError, MissingPartitionError
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.planning import stale_days, window_fingerprints
+from ml_assets.domain.day_records import DayRecords, Hashes, content_keys, window_fingerprints
+from ml_assets.domain.planning import stale_days
 from ml_assets.domain.specs import Calendar, Catalog
 from ml_assets.domain.verdict import Verdict
 from partitions import DayRange, day_of_key, days_between, key_of_day, workload_days
@@ -218,16 +221,7 @@ class Step:
         records = self.door.lake.records({self.declared.table, *(read.table for read in windowed.values())})
         mine = records[self.declared.table]
         run_days = tuple(self.run)
-        fingerprints = {
-            name: dict(
-                zip(
-                    run_days,
-                    window_fingerprints(records[read.table], run_days, read.window, presence=read.needed).tolist(),
-                    strict=True,
-                )
-            )
-            for name, read in windowed.items()
-        }
+        fingerprints = {name: self._fingerprints(records[read.table], read) for name, read in windowed.items()}
         left = self._left(mine, records, run_days)
         wanted = [day for day in run_days if day not in left]
         past = {
@@ -261,8 +255,18 @@ class Step:
             add_columns=batch.add_columns,
             notes=batch.notes,
         )
+        own = [name for name, read in windowed.items() if read.table == self.declared.table]
+        if own:
+            # What the run itself writes of its own past is what its later days rest on.
+            after = mine.with_content(*_contents(batch))
+            fingerprints |= {name: self._fingerprints(after, windowed[name]) for name in own}
         read = WhatWasRead(fingerprints, {name: frame.version for name, frame in inputs.items()})
         return Computed(batch=batch, read=read, kept=left, columns=columns)
+
+    def _fingerprints(self, parent: DayRecords, read: Read) -> dict[date, int]:
+        days = tuple(self.run)
+        found = window_fingerprints(parent, days, read.window, presence=read.needed)
+        return dict(zip(days, found.tolist(), strict=True))
 
     def write_aside(self, table: str, batch: DayBatch) -> None:
         """Writes days of another table on behalf of a person: a decision that this step then acts on."""
@@ -366,6 +370,15 @@ def notes_of(rows: pl.DataFrame, columns: Mapping[str, str]) -> dict[date, dict[
         day: {name: value for name, value in zip(columns.values(), values, strict=True) if value is not None}
         for day, *values in last.iter_rows()
     }
+
+
+def _contents(batch: DayBatch) -> tuple[list[date], Hashes]:
+    """The days of a batch, in order, and the key of each one's content, 0 for refused days."""
+    hashes = content_hashes(batch.rows, leave_out=batch.leave_out, days=batch.accepted) if batch.accepted else {}
+    days = sorted({*batch.accepted, *batch.refused})
+    keys = dict(zip(hashes, content_keys(list(hashes.values())).tolist(), strict=True))
+    refused = batch.refused
+    return days, np.array([0 if day in refused else keys[day] for day in days], np.uint64)
 
 
 def _nothing(why: str) -> Verdict:

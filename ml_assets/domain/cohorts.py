@@ -66,7 +66,7 @@ def cohort_reports(outcomes: pl.DataFrame, predictions: pl.DataFrame, *, timezon
         )
         .join(made, on="cohort")
         .with_columns((pl.col("n") / pl.col("predictions")).alias("coverage"))
-        .select(COHORT_REPORTS)
+        .select(*COHORT_REPORTS)
         .cast(pl.Schema(COHORT_REPORTS))
         .sort(DAY, "cohort")
     )

@@ -20,7 +20,7 @@ from partitions import Window
 UNRECORDED: Final = 2**64 - 1
 """The fingerprint of a read that a day's record does not name: it was computed before the read was declared."""
 UNKNOWN_VERSION: Final = -1
-GOOD, REFUSED = "good", "refused"
+GOOD, REFUSED, BLOCKED = "good", "refused", "blocked"
 
 Ordinals = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
@@ -40,7 +40,8 @@ class DayRecords:
     key of the day's content as children see it, 0 where they leave the day out; `refused` says that it is red or
     blocked. `inputs` holds, by the name of a read, the fingerprint of its window as the day was computed, UNRECORDED
     where the record names none. `changed_at` is the table's version at which the content last changed and `versions`
-    the version of the parent that a read saw; UNKNOWN_VERSION where nobody knows.
+    the version of the parent that a read saw; UNKNOWN_VERSION where nobody knows. `empty` days are accepted and hold no
+    rows; `blocked` are those of the refused ones that were not judged, for want of something they need.
     """
 
     days: Ordinals
@@ -49,6 +50,8 @@ class DayRecords:
     inputs: Mapping[str, Hashes] = field(default_factory=dict)
     changed_at: Versions | None = None
     versions: Mapping[str, Versions] = field(default_factory=dict)
+    empty: Mask | None = None
+    blocked: Mask | None = None
 
     def __post_init__(self) -> None:
         if np.any(np.diff(self.days) <= 0):
@@ -57,6 +60,8 @@ class DayRecords:
             "content": self.content,
             "refused": self.refused,
             "changed_at": self.changed_at,
+            "empty": self.empty,
+            "blocked": self.blocked,
             **{f"inputs of {name}": values for name, values in self.inputs.items()},
             **{f"versions of {name}": values for name, values in self.versions.items()},
         }
@@ -107,6 +112,12 @@ class DayRecords:
         refused = kept(self.refused, 0)
         refused[is_asked] = asked.refused[new[is_asked]]
         changed_at = self.changed_at
+        none = np.zeros(len(union), np.bool_)
+        empty, blocked = none.copy(), none.copy()
+        for flags, own in ((empty, self.empty), (blocked, self.blocked)):
+            if own is not None:
+                flags |= kept(own, 0)
+                flags[is_asked] = False
         return replace(
             self,
             days=union,
@@ -114,6 +125,8 @@ class DayRecords:
             refused=refused,
             inputs={name: kept(values, UNRECORDED) for name, values in self.inputs.items()},
             changed_at=None if changed_at is None else kept(changed_at, UNKNOWN_VERSION),
+            empty=empty,
+            blocked=blocked,
             versions={name: kept(values, UNKNOWN_VERSION) for name, values in self.versions.items()},
         )
 
@@ -128,6 +141,8 @@ def ordinals(days: Days) -> Ordinals:
 def content_keys(hashes: Sequence[str] | pl.Series) -> Hashes:
     """The 64-bit key, never 0, of each content hash's text."""
     texts = [text.encode() for text in hashes]
+    if not texts:
+        return np.empty(0, np.uint64)
     width = max((len(text) for text in texts), default=0)
     padded = np.array(texts, dtype=f"S{max(8, -(-width // 8) * 8)}")
     words = padded.view("<u8").reshape(len(texts), -1).astype(np.uint64)
@@ -148,10 +163,14 @@ def window_fingerprints(parent: DayRecords, days: Days, window: Window, *, prese
 
     It is the sum, modulo 2^64, of a mixed hash of day and content over the window's days, 0 for those that children
     leave out: absent, red and blocked days are alike, order is nothing, and a content that comes back brings its
-    fingerprint back. With `presence`, a refused day differs from one that was never asked for.
+    fingerprint back. So is an empty day, which adds no row to what is read. With `presence`, for readers to whom it
+    matters whether the day is there, absent, refused and empty days all differ.
     """
     wanted = ordinals(days)
-    content = np.where(parent.refused, _REFUSED_KEY, parent.content) if presence else parent.content
+    if presence:
+        content = np.where(parent.refused, _REFUSED_KEY, parent.content)
+    else:
+        content = parent.content if parent.empty is None else np.where(parent.empty, np.uint64(0), parent.content)
     mixed = _spread(content + parent.days.astype(np.uint64) * _GOLDEN)
     mixed[content == 0] = 0
     sums = np.zeros(len(mixed) + 1, np.uint64)
@@ -165,7 +184,7 @@ def day_records(rows: pl.DataFrame) -> DayRecords:
     """The records of a table from one row a day.
 
     Columns: the day, `content` (the hash's text), `state` ("good", or else refused), `changed_at` (the version at which
-    the content last changed), and as JSON by the name of each read `inputs` (fingerprints) and `versions`.
+    the content last changed), `empty`, and as JSON by the name of each read `inputs` (fingerprints) and `versions`.
     """
     rows = rows.sort(DAY)
     good = rows["state"].to_numpy() == GOOD
@@ -178,6 +197,8 @@ def day_records(rows: pl.DataFrame) -> DayRecords:
         # A red or blocked day's version is one of the table of refusals, which no reader's version can be held against.
         changed_at=np.where(good, rows["changed_at"].to_numpy(), UNKNOWN_VERSION),
         versions={name: values.fill_null(UNKNOWN_VERSION).to_numpy() for name, values in versions.items()},
+        empty=good & rows["empty"].to_numpy(),
+        blocked=rows["state"].to_numpy() == BLOCKED,
     )
 
 

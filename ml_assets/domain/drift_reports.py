@@ -54,6 +54,6 @@ def weighted_drift_report(model: ModelSpec, stored_model: Stored, rows: pl.DataF
         )
         .with_columns(weighted.alias("weighted_drift"))
         .with_columns((pl.col("weighted_drift") > model.drift.max_weighted_drift).alias("over_limit"))
-        .select(DRIFT_REPORTS)
+        .select(*DRIFT_REPORTS)
         .cast(pl.Schema(DRIFT_REPORTS))
     )
