@@ -6,7 +6,6 @@ What belongs here: arguments in, one call, an exit status out. What does not: wh
 import argparse
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +63,9 @@ def parser() -> argparse.ArgumentParser:
     retrain.add_argument("model")
     retrain.add_argument("day", help="YYYY-MM-DD")
     retrain.add_argument("--reason", required=True, help="why; it is recorded as the day's decision")
-    loss = commands.add_parser("accept-loss", help="declare that what a table lost is lost: what is left counts from now on")
+    loss = commands.add_parser(
+        "accept-loss", help="declare that what a table lost is lost: what is left counts from now on"
+    )
     loss.add_argument("table", help="<stage>/<name>")
     return shown
 
@@ -175,7 +176,9 @@ def _status(chosen: argparse.Namespace) -> int:
     reports = statuses_of(launcher.lake, launcher.graph, work_of(launcher.instance))
     console = Console()
     if not reports:
-        console.print("No day of any table is on record yet: run `ml-assets demo`, or `ml-assets run` for days of assets.")
+        console.print(
+            "No day of any table is on record yet: run `ml-assets demo`, or `ml-assets run` for days of assets."
+        )
         return 0
     if chosen.html:
         chosen.html.write_text(html_page(reports), encoding="utf-8")
@@ -199,7 +202,9 @@ def _accept_loss(chosen: argparse.Namespace) -> int:
     launcher = _launcher()
     launcher.known_asset(chosen.table)
     said = launcher.lake.store.declare_loss(chosen.table)
-    Console().print(f"{chosen.table}: {said or 'what is there now counts from here on'}. See what rests on it: ml-assets plan")
+    Console().print(
+        f"{chosen.table}: {said or 'what is there now counts from here on'}. See what rests on it: ml-assets plan"
+    )
     return 0
 
 

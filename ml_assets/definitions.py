@@ -23,9 +23,7 @@ def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
     """Dagster's definitions of everything in the catalogue, over the given resources."""
     graph = declared_graph(catalog)
     jobs = {model.name: retrain_job(model.name, model.calendar.owners) for model in catalog.models.values()}
-    declared = [
-        stage_asset(stage, spec, catalog) for stage in stages() for spec in getattr(catalog, stage.of).values()
-    ]
+    declared = [stage_asset(stage, spec, catalog) for stage in stages() for spec in getattr(catalog, stage.of).values()]
     return Definitions(
         assets=[*declared, *status_assets(graph)],
         jobs=list(jobs.values()),

@@ -43,9 +43,7 @@ class RunReport:
 
     def of(self, outcome: str) -> list[tuple[str, date, str]]:
         """The days with an outcome, in order: table, day, reason."""
-        return sorted(
-            (table, day, reason) for (table, day), (what, reason) in self.outcomes.items() if what == outcome
-        )
+        return sorted((table, day, reason) for (table, day), (what, reason) in self.outcomes.items() if what == outcome)
 
     @property
     def short(self) -> bool:
@@ -120,7 +118,11 @@ class Launcher:
         decisions = [name for name in assets if anew and self.graph[name].nature == "decision"]
         config = {
             **QUIET,
-            **({"ops": {"__".join(name.split("/")): {"config": {"anew": True}} for name in decisions}} if decisions else {}),
+            **(
+                {"ops": {"__".join(name.split("/")): {"config": {"anew": True}} for name in decisions}}
+                if decisions
+                else {}
+            ),
         }
         job = self.defs.resolve_implicit_global_asset_job_def()
         return _in_process(job, self.instance, asset_selection=keys, tags=tags, run_config=config)

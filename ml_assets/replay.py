@@ -48,7 +48,11 @@ class Replay:
         """Whether every day of every asset is on record, and every decision to train was carried out."""
         lake, catalog = self.launcher.lake, self.launcher.catalog
         due = {asset.table: _whole(asset.calendar) for asset in self._graph}
-        missing = [step for step in plan(self._graph, lake.records(self._graph.assets), due=due).steps if step.reason == "missing"]
+        missing = [
+            step
+            for step in plan(self._graph, lake.records(self._graph.assets), due=due).steps
+            if step.reason == "missing"
+        ]
         return not missing and all(not _untrained(lake, model) for model in catalog.models.values())
 
     @property
@@ -128,7 +132,7 @@ class Replay:
 
     def _compute_missing(self, tables: Sequence[str], days: DayRange) -> None:
         """Computes the days that are not on record, in one run over the range that holds them."""
-        due = {table: (days.start, days.end) for table in tables}
+        due = dict.fromkeys(tables, (days.start, days.end))
         lake = self.launcher.lake
         found = plan(self._graph, lake.records(self._graph.assets), due=due, only=tables)
         missing = [step for step in found.steps if step.reason == "missing"]
@@ -161,4 +165,3 @@ def _first_decision(lake: Lake, model: ModelSpec, start: date, end: date) -> dat
 def _decisions_to_train(lake: Lake, model: ModelSpec, start: date, end: date) -> list[date]:
     read = lake.read(f"retrain_decisions/{model.name}", start, end)
     return list(read.rows.filter(pl.col("decision") == "train").collect()[DAY]) if read.filled else []
-

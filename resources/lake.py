@@ -233,4 +233,3 @@ def _refusal_rows(reasons: Mapping[date, tuple[str, list[str]]]) -> pl.DataFrame
         },
         schema={DAY: pl.Date, "state": pl.String, REASONS: pl.String},
     )
-

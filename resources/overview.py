@@ -91,7 +91,10 @@ def _facts_on_record(table: str, record: pl.DataFrame) -> pl.DataFrame:
 
 def _facts_of_plan(found: Plan, tables: Mapping[str, str]) -> pl.DataFrame:
     stale = [
-        (step.table, day, str(DayState.STALE), step.reason) for step in found.steps if step.table in tables for day in step.days
+        (step.table, day, str(DayState.STALE), step.reason)
+        for step in found.steps
+        if step.table in tables
+        for day in step.days
     ]
     warned = [
         (warning.table, warning.day, str(DayState.WARNED), str(warning))

@@ -155,4 +155,6 @@ def _json(commit: CommitRecord, key: str, absent: Any) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise StorageError(f"commit {commit.version}: its metadata {key!r} is no JSON ({error}); restore the log") from error
+        raise StorageError(
+            f"commit {commit.version}: its metadata {key!r} is no JSON ({error}); restore the log"
+        ) from error

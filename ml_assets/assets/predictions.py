@@ -57,11 +57,15 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
             for (model_version, calibrator_version), of_champion in rows.partition_by(*VERSIONS, as_dict=True).items()
         ]
         frame = (
-            pl.concat(scored)
-            .with_columns(pl.lit(version).alias("feature_version"))
-            .select(*PREDICTIONS)
-            .sort(DAY, "row_key")
-        ) if scored else pl.DataFrame(schema=PREDICTIONS)
+            (
+                pl.concat(scored)
+                .with_columns(pl.lit(version).alias("feature_version"))
+                .select(*PREDICTIONS)
+                .sort(DAY, "row_key")
+            )
+            if scored
+            else pl.DataFrame(schema=PREDICTIONS)
+        )
         return DayBatch(rows=frame, verdicts=judge_days(frame, days, limits), empty=nobody)
 
     return body
@@ -70,9 +74,7 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
 def feature_reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
     """The feature groups of a model over the day and as far back as a value may be old."""
     return {
-        name: Read(
-            f"features/{name}", trailing_days(-(-int(group.max_age.total_seconds()) // 86_400)), needed=True
-        )
+        name: Read(f"features/{name}", trailing_days(-(-int(group.max_age.total_seconds()) // 86_400)), needed=True)
         for name, group in catalog.groups_of(model).items()
     }
 

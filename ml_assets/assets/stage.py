@@ -25,17 +25,17 @@ from dagster import (
     Output,
     asset,
 )
-from dagster._core.events import AssetMaterializationPlannedData
 from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
+from dagster._core.events import AssetMaterializationPlannedData
 from pydantic import Field
 
 from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.day_records import DayRecords, Hashes, content_keys, window_fingerprints
 from ml_assets.domain.declared import Declared, Graph, Nature, Read
 from ml_assets.domain.errors import ArtefactError, DaysRefusedError, MissingPartitionError
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.day_records import DayRecords, Hashes, content_keys, window_fingerprints
 from ml_assets.domain.planning import stale_days
 from ml_assets.domain.specs import Calendar, Catalog
 from ml_assets.domain.verdict import Verdict
@@ -83,7 +83,9 @@ class Ready:
 
     def held(self, read: str, day: date) -> pl.DataFrame:
         """The rows on record of one day, of a read declared `by_version`."""
-        return self.door.read(self.reads[read].table, DayRange(day, date.fromordinal(day.toordinal() + 1))).rows.collect()
+        return self.door.read(
+            self.reads[read].table, DayRange(day, date.fromordinal(day.toordinal() + 1))
+        ).rows.collect()
 
     def once(self, key: object, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         """What `make` gives, made once for the steps of this run that ask for the same."""
@@ -359,7 +361,9 @@ def refusal_text(refused: Mapping[str, Mapping[date, str]]) -> str:
         day, why = next(iter(days.items()))
         more = f" (and {len(days) - 1} more days)" if len(days) > 1 else ""
         parts.append(f"{table} of {day}{more}: {why}")
-    shown = "; ".join(parts[:ALL_SHOWN]) + (f"; and {len(parts) - ALL_SHOWN} more tables" if len(parts) > ALL_SHOWN else "")
+    shown = "; ".join(parts[:ALL_SHOWN]) + (
+        f"; and {len(parts) - ALL_SHOWN} more tables" if len(parts) > ALL_SHOWN else ""
+    )
     return f"days were refused, the others are done. {shown}. Repair what it names, then rerun these days."
 
 

@@ -18,9 +18,9 @@ from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import with_retired_features
+from ml_assets.domain.retraining import decision_rows, requested
 from ml_assets.domain.specs import Catalog, ModelSpec
 from ml_assets.domain.training_rows import labelled_rows
-from ml_assets.domain.retraining import decision_rows, requested
 from ml_assets.domain.verdict import passed
 from partitions import key_of_day, same_days, window_before
 
@@ -59,7 +59,11 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
 
     def body(ready: Ready) -> DayBatch:
         decisions = ready.inputs["decisions"].rows
-        asked = set(decisions.filter(pl.col("decision") == "train").collect()[DAY]) if ready.inputs["decisions"].filled else set()
+        asked = (
+            set(decisions.filter(pl.col("decision") == "train").collect()[DAY])
+            if ready.inputs["decisions"].filled
+            else set()
+        )
         trained = [day for day in ready.days if day in asked]
         empty = {day: "there is no decision to train" for day in ready.days if day not in asked}
         if not trained and ready.stored:

@@ -26,7 +26,9 @@ def scored(model: ModelSpec, stored_model: Stored, rows: pl.DataFrame) -> pl.Ser
     return pl.Series(SCORE, score(model, artefact, rows))
 
 
-def probabilities(model: ModelSpec, stored_model: Stored, stored_calibrator: Stored, rows: pl.DataFrame) -> pl.DataFrame:
+def probabilities(
+    model: ModelSpec, stored_model: Stored, stored_calibrator: Stored, rows: pl.DataFrame
+) -> pl.DataFrame:
     """The raw `score` and the calibrated `probability` of rows, in order."""
     scores = scored(model, stored_model, rows)
     calibrator = Calibrator.from_json(str(stored_calibrator["calibrator"]))
