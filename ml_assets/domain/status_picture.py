@@ -69,9 +69,8 @@ def status_picture(report: StatusReport) -> bytes:
     foot = top + len(report.tables) * _ROW + (len(report.stages) - 1) * _STAGE_GAP + 14
     picture = Image.new("RGB", (_WIDTH, foot + _LINE * (legend[-1][1] + 1) + 6), "white")
     pen = _Pen.over(picture)
-    alarming = bool(report.attention) and report.attention[0].state in {DayState.RED, DayState.BLOCKED}
     for number, line in enumerate(heading):
-        colour = PAINTS[report.attention[0].state].cell if alarming else INK
+        colour = PAINTS[DayState.RED].cell if report.alarming else INK
         pen.write(_MARGIN, _MARGIN + _LINE * (number + 0.5), line, 14, colour, bold=True)
     about = f"{report.calendar}, {report.days[0]} to {report.days[-1]}, as of {report.as_of}"
     pen.write(_MARGIN, _MARGIN + _LINE * (len(heading) + 0.5), about, 11, FAINT, within=_WIDTH - 2 * _MARGIN)
@@ -199,7 +198,9 @@ def _draw_days(pen: _Pen, report: StatusReport, columns: _Columns, top: float) -
 
 def _draw_rows(pen: _Pen, report: StatusReport, columns: _Columns, top: float) -> None:
     troubled = {entry.table for entry in report.attention}
-    names_at = min(_GRID_AT / 2, _MARGIN + _BETWEEN + max(_font(11, bold=True).getlength(s) for s, _ in report.stages))
+    names_at = min(
+        0.6 * _GRID_AT, _MARGIN + _BETWEEN + max(_font(11, bold=True).getlength(s) for s, _ in report.stages)
+    )
     y = top
     for stage, tables in report.stages:
         pen.write(_MARGIN, y + _ROW / 2, stage, 11, INK, bold=True, within=names_at - _MARGIN - 4)
