@@ -230,7 +230,11 @@ def status_report(
     if not order or not shown:
         raise StatusError(f"A status of {calendar} has {len(order)} tables and {len(shown)} days; wanted one or more.")
     names = [table for _, table in order]
-    found = _judged(_checked(facts, names))
+    told = _checked(facts, names)
+    if DayState.BLOCKED not in told["state"]:
+        # Good days that are not shown matter only as what blocked another once.
+        told = told.filter(pl.col("day").is_in(shown) | pl.col("state").is_in([*ATTENTION, DayState.IN_WORK]))
+    found = _judged(told)
     grid = [TableDay(table, day) for table in names for day in shown]
     found |= dict.fromkeys([at for at in grid if at not in found], (DayState.NOT_ASKED, ""))
     before = [at for at, (state, _) in found.items() if state in ATTENTION and at.day not in shown]
@@ -309,7 +313,8 @@ def _holding(states: Sequence[DayState], reasons: Sequence[str]) -> tuple[DaySta
 
 def _plain(text: str) -> str:
     """Text on one line, without control characters: reasons may quote what came from outside."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    shown = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(shown.split())
 
 
 def _cell(at: TableDay, found: Mapping[TableDay, tuple[DayState, str]], causes: Mapping[TableDay, Cause]) -> Cell:
@@ -354,20 +359,8 @@ def _day(text: str) -> date | None:
 
 def next_step(table: str, state: DayState, first: date, last: date, cause: Cause | None = None) -> NextStep:
     """What to do about the days from `first` to `last` of a table; empty for good ones."""
-    run = _command("run", table, first, last)
     if state is DayState.RED:
-        stage, name = table.split("/", 1)
-        if stage == "events":
-            return NextStep(
-                f"Look at quarantine/{name} and at the check of that day; deliver the right extract, then materialise "
-                f"{table} of that day. What rests on it follows by itself.",
-                (run,),
-            )
-        return NextStep(
-            f"Look at the check of that day: what {table} reads was accepted, so the fault is in how it is computed or "
-            "in its limits. Mend that, then materialise the day.",
-            (run,),
-        )
+        return NextStep(_mending(table), (_command("run", table, first, last),))
     if state is DayState.BLOCKED:
         return _unblocking(cause)
     if state is DayState.STALE:
@@ -378,12 +371,26 @@ def next_step(table: str, state: DayState, first: date, last: date, cause: Cause
             "decides anew.",
             (f"{COMMAND} plan",),
         )
+    if state is DayState.NOT_ASKED:
+        return NextStep("Materialise it if it is wanted.", (_command("run", table, first, last),))
     return {
         DayState.IN_WORK: NextStep("Wait for the run that is computing it."),
-        DayState.NOT_ASKED: NextStep("Materialise it if it is wanted.", (run,)),
         DayState.EMPTY: NextStep("Nothing to do."),
         DayState.GOOD: NextStep(),
     }[state]
+
+
+def _mending(table: str) -> str:
+    stage, name = table.split("/", 1)
+    if stage == "events":
+        return (
+            f"Look at quarantine/{name} and at the check of that day; deliver the right extract, then materialise "
+            f"{table} of that day. What rests on it follows by itself."
+        )
+    return (
+        f"Look at the check of that day: what {table} reads was accepted, so the fault is in how it is computed or in "
+        "its limits. Mend that, then materialise the day."
+    )
 
 
 def _unblocking(cause: Cause | None) -> NextStep:
