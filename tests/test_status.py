@@ -320,6 +320,8 @@ def test_the_headline_says_it_in_one_sentence() -> None:
         f"4 days need attention: events/prices {day(1)} is red; 2 tables of {day(1)} are blocked by it; "
         "2 days of features/baskets are stale; 1 decision rests on what has changed since."
     )
+    one_day = [("events/sales", day(1), "red", ""), *((name, day(1), "stale", "") for name in NAMES[1:3])]
+    assert report(*one_day).headline == f"1 day needs attention: events/sales {day(1)} is red; 2 tables are stale."
     working = report(("events/sales", LAST, "in_work", "run 4f8e computes it"))
     assert working.headline == "Nothing needs attention: of 35 days × 6 tables, 209 are good, 1 in work."
     many = report(*[("events/sales", day(-number), "red", f"fault {number}") for number in range(0, 6, 2)])
@@ -380,6 +382,7 @@ def test_each_state_has_its_colour_in_the_picture_and_a_mark_of_its_own() -> Non
         return {"#{:02x}{:02x}{:02x}".format(*colour): count for count, colour in found}
 
     good = colours(report())
+    assert {paint.cell for paint in PAINTS.values()} <= set(good)  # the legend
     for state in set(DayState) - {DayState.GOOD}:
         cells = [(name, each, state if name == NAMES[0] else "good", None) for name in NAMES for each in DAYS]
         drawn = colours(report(*cells, good=False))

@@ -507,6 +507,7 @@ def _phrase(report: StatusReport, state: DayState, troubled: Sequence[Cell]) -> 
     cells = [cell for cell in troubled if cell.state is state]
     if not cells:
         return ""
+    amount = _amount(cells, len({cell.day for cell in troubled}))
     if state is DayState.RED:
         spans = [f"{each.table} {_days(each.first, each.last)}" for each in report.attention if each.state is state]
         named = " and ".join(spans) if len(spans) <= 2 else f"{spans[0]} and {len(spans) - 1} more"
@@ -519,18 +520,18 @@ def _phrase(report: StatusReport, state: DayState, troubled: Sequence[Cell]) -> 
             by = " by it" if len(red) == 1 else " by them"
         else:
             by = f" by {next(iter(causes))}" if len(causes) == 1 and None not in causes else ""
-        return f"{_amount(cells)} blocked{by}"
+        return f"{amount} blocked{by}"
     if state is DayState.STALE:
-        return f"{_amount(cells)} stale"
+        return f"{amount} stale"
     decisions = "1 decision rests" if len(cells) == 1 else f"{len(cells)} decisions rest"
     return f"{decisions} on what has changed since"
 
 
-def _amount(cells: Sequence[Cell]) -> str:
-    """So many days of so many tables, with the verb: "12 days of 4 tables are"."""
-    tables, days = len({cell.table for cell in cells}), len({cell.day for cell in cells})
+def _amount(cells: Sequence[Cell], days: int) -> str:
+    """So many days of so many tables, with the verb: "12 days of 4 tables are"; `days` are all those in trouble."""
+    tables = len({cell.table for cell in cells})
     if len(cells) == 1:
         return f"{cells[0].table} {cells[0].day} is"
-    if days == 1:
-        return f"{tables} tables of {cells[0].day} are"
+    if len({cell.day for cell in cells}) == 1:
+        return f"{tables} tables{'' if days == 1 else f' of {cells[0].day}'} are"
     return f"{len(cells)} days of {cells[0].table if tables == 1 else f'{tables} tables'} are"
