@@ -58,13 +58,13 @@ class TerminalStatus:
 
 
 def _headline(report: StatusReport) -> Text:
-    troubled = {entry.state for entry in report.attention}
-    if DayState.RED in troubled:
-        return Text(report.headline, style="bold red", overflow="fold")
-    if troubled:
-        return Text(report.headline, style="bold yellow", overflow="fold")
-    calm = report.counts[DayState.GOOD] + report.counts[DayState.EMPTY] == len(report.cells)
-    return Text(report.headline, style="bold green" if calm else "bold", overflow="fold")
+    if report.alarming:
+        style = "bold red"
+    elif report.attention:
+        style = "bold yellow"
+    else:
+        style = "bold green" if report.all_good else "bold"
+    return Text(report.headline, style=style, overflow="fold")
 
 
 def _about(report: StatusReport, shown: int) -> Text:

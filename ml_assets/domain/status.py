@@ -182,6 +182,17 @@ class StatusReport:
         """The entries of `attention`, those with one next step together."""
         return [list(entries) for _, entries in groupby(self.attention, key=lambda each: (each.state, each.next_step))]
 
+    @property
+    def alarming(self) -> bool:
+        """Whether a day is red or blocked: rows are missing, not only out of date."""
+        return any(entry.state in {DayState.RED, DayState.BLOCKED} for entry in self.attention)
+
+    @property
+    def all_good(self) -> bool:
+        """Whether every day shown is accepted, and no other needs attention."""
+        accepted = self.counts[DayState.GOOD] + self.counts[DayState.EMPTY]
+        return accepted == len(self.cells) and not self.before
+
     @cached_property
     def headline(self) -> str:
         """The whole report in one sentence."""
@@ -219,18 +230,22 @@ def status_report(
     if not order or not shown:
         raise StatusError(f"A status of {calendar} has {len(order)} tables and {len(shown)} days; wanted one or more.")
     names = [table for _, table in order]
-    found = _judged(_checked(facts, names))
+    told = _checked(facts, names)
+    if DayState.BLOCKED not in told["state"]:
+        # Good days that are not shown matter only as what blocked another once.
+        told = told.filter(pl.col("day").is_in(shown) | pl.col("state").is_in([*ATTENTION, DayState.IN_WORK]))
+    found = _judged(told)
     grid = [TableDay(table, day) for table in names for day in shown]
     found |= dict.fromkeys([at for at in grid if at not in found], (DayState.NOT_ASKED, ""))
     before = [at for at, (state, _) in found.items() if state in ATTENTION and at.day not in shown]
-    known = frozenset(names)
+    causes = _causes(found, frozenset(names))
     return StatusReport(
         calendar=calendar,
         as_of=_plain(as_of),
         tables=order,
         days=shown,
-        cells={at: _cell(at, found, known) for at in grid},
-        before=tuple(_cell(at, found, known) for at in before),
+        cells={at: _cell(at, found, causes) for at in grid},
+        before=tuple(_cell(at, found, causes) for at in before),
         notes=tuple(_plain(note) for note in notes),
     )
 
@@ -256,7 +271,7 @@ def _by_stage(tables: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 def _checked(facts: pl.DataFrame, tables: Sequence[str]) -> pl.DataFrame:
     """The facts, or StatusError that names what does not fit."""
-    if dict(facts.schema) != dict(FACTS):
+    if list(facts.schema.items()) != list(FACTS.items()):
         raise StatusError(f"Facts have the columns {dict(facts.schema)}; wanted {dict(FACTS)}, in this order.")
     nulls = facts.select("table", "day", "state").null_count().row(0, named=True)
     if any(nulls.values()):
@@ -298,56 +313,54 @@ def _holding(states: Sequence[DayState], reasons: Sequence[str]) -> tuple[DaySta
 
 def _plain(text: str) -> str:
     """Text on one line, without control characters: reasons may quote what came from outside."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    shown = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(shown.split())
 
 
-def _cell(at: TableDay, found: Mapping[TableDay, tuple[DayState, str]], tables: frozenset[str]) -> Cell:
+def _cell(at: TableDay, found: Mapping[TableDay, tuple[DayState, str]], causes: Mapping[TableDay, Cause]) -> Cell:
     state, reason = found[at]
-    cause = _cause(at, found, tables) if state is DayState.BLOCKED else None
+    cause = causes.get(at)
     return Cell(at.table, at.day, state, reason, next_step(at.table, state, at.day, at.day, cause), cause)
+
+
+def _causes(found: Mapping[TableDay, tuple[DayState, str]], tables: frozenset[str]) -> dict[TableDay, Cause]:
+    """What blocks each blocked day, followed from reason to reason; absent where the reason names no day of ours."""
+    roots: dict[TableDay, TableDay] = {}
+    for start in found:
+        path, at = [], start
+        while at not in roots and at in found and found[at][0] is DayState.BLOCKED:
+            path.append(at)
+            roots[at] = at  # so that days that name one another end the walk
+            at = next((named for named in _days_named(found[at][1], tables) if named != at), at)
+        roots |= dict.fromkeys(path, roots.get(at, at))
+    return {
+        at: Cause(root.table, root.day, root.day, found[root][0] if root in found else None)
+        for at, root in roots.items()
+        if root != at
+    }
 
 
 _NAMED = re.compile(r"(?P<table>[\w.-]+/[\w.-]+)(?: of)? (?P<day>\d{4}-\d{2}-\d{2})\b")
 
 
-def _cause(at: TableDay, found: Mapping[TableDay, tuple[DayState, str]], tables: frozenset[str]) -> Cause | None:
-    """The days at the root of a blocked one, followed from reason to reason; None where they name none of ours."""
-    followed = [at]
-    while at in found and found[at][0] is DayState.BLOCKED:
-        named = next((each for each in _days_named(found[at][1], tables) if each not in followed), None)
-        if named is None:
-            break
-        at = named
-        followed.append(at)
-    if len(followed) == 1:
-        return None
-    return Cause(at.table, at.day, at.day, found[at][0] if at in found else None)
-
-
 def _days_named(reason: str, tables: frozenset[str]) -> list[TableDay]:
-    return [
-        TableDay(match["table"], date.fromisoformat(match["day"]))
-        for match in _NAMED.finditer(reason)
-        if match["table"] in tables
-    ]
+    """The days of our tables that a reason names: "events/weather of 2013-12-31 is rejected"."""
+    named = [(match["table"], _day(match["day"])) for match in _NAMED.finditer(reason)]
+    return [TableDay(table, day) for table, day in named if table in tables and day]
+
+
+def _day(text: str) -> date | None:
+    """The day that a text spells; None for the likes of 2013-02-30."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def next_step(table: str, state: DayState, first: date, last: date, cause: Cause | None = None) -> NextStep:
     """What to do about the days from `first` to `last` of a table; empty for good ones."""
-    run = _command("run", table, first, last)
     if state is DayState.RED:
-        stage, name = table.split("/", 1)
-        if stage == "events":
-            return NextStep(
-                f"Look at quarantine/{name} and at the check of that day; deliver the right extract, then materialise "
-                f"{table} of that day. What rests on it follows by itself.",
-                (run,),
-            )
-        return NextStep(
-            f"Look at the check of that day: what {table} reads was accepted, so the fault is in how it is computed or "
-            "in its limits. Mend that, then materialise the day.",
-            (run,),
-        )
+        return NextStep(_mending(table), (_command("run", table, first, last),))
     if state is DayState.BLOCKED:
         return _unblocking(cause)
     if state is DayState.STALE:
@@ -358,12 +371,26 @@ def next_step(table: str, state: DayState, first: date, last: date, cause: Cause
             "decides anew.",
             (f"{COMMAND} plan",),
         )
+    if state is DayState.NOT_ASKED:
+        return NextStep("Materialise it if it is wanted.", (_command("run", table, first, last),))
     return {
         DayState.IN_WORK: NextStep("Wait for the run that is computing it."),
-        DayState.NOT_ASKED: NextStep("Materialise it if it is wanted.", (run,)),
         DayState.EMPTY: NextStep("Nothing to do."),
         DayState.GOOD: NextStep(),
     }[state]
+
+
+def _mending(table: str) -> str:
+    stage, name = table.split("/", 1)
+    if stage == "events":
+        return (
+            f"Look at quarantine/{name} and at the check of that day; deliver the right extract, then materialise "
+            f"{table} of that day. What rests on it follows by itself."
+        )
+    return (
+        f"Look at the check of that day: what {table} reads was accepted, so the fault is in how it is computed or in "
+        "its limits. Mend that, then materialise the day."
+    )
 
 
 def _unblocking(cause: Cause | None) -> NextStep:
@@ -430,10 +457,10 @@ def _relative(cell: Cell) -> str:
     """The reason with the days it names told from its own: "champions/demand of the day before is not there"."""
 
     def told(match: re.Match[str]) -> str:
-        try:
-            away = (date.fromisoformat(match[0]) - cell.day).days
-        except ValueError:
+        day = _day(match[0])
+        if day is None:
             return match[0]
+        away = (day - cell.day).days
         return {0: "that day", -1: "the day before"}.get(away, f"day {away:+d}")
 
     return _DATE.sub(told, cell.reason)
@@ -459,14 +486,15 @@ def _headline(report: StatusReport) -> str:
     if not troubled:
         return _calm(report)
     said = [phrase for state in ATTENTION if (phrase := _phrase(report, state, troubled))]
-    days = len({cell.day for cell in troubled})
-    return f"{days} {'day needs' if days == 1 else 'days need'} attention: {'; '.join(said)}."
+    days, unseen = len({cell.day for cell in troubled}), len({cell.day for cell in report.before})
+    of_them = f", {unseen} of them not among the days shown" if unseen else ""
+    return f"{days} {'day needs' if days == 1 else 'days need'} attention{of_them}: {'; '.join(said)}."
 
 
 def _calm(report: StatusReport) -> str:
     counts, size = report.counts, f"{len(report.days)} days × {len(report.tables)} tables"
     good = counts[DayState.GOOD] + counts[DayState.EMPTY]
-    if good == len(report.cells):
+    if report.all_good:
         return f"All {size} are good."
     if counts[DayState.NOT_ASKED] == len(report.cells):
         return f"Nothing was ever asked for: {size}, none computed."
@@ -479,26 +507,31 @@ def _phrase(report: StatusReport, state: DayState, troubled: Sequence[Cell]) -> 
     cells = [cell for cell in troubled if cell.state is state]
     if not cells:
         return ""
+    amount = _amount(cells, len({cell.day for cell in troubled}))
     if state is DayState.RED:
-        red = [f"{entry.table} {_days(entry.first, entry.last)}" for entry in report.attention if entry.state is state]
-        named = " and ".join(red) if len(red) <= 2 else f"{red[0]} and {len(red) - 1} more"
-        return f"{named} {'is' if len(red) == 1 else 'are'} red"
+        spans = [f"{each.table} {_days(each.first, each.last)}" for each in report.attention if each.state is state]
+        named = " and ".join(spans) if len(spans) <= 2 else f"{spans[0]} and {len(spans) - 1} more"
+        return f"{named} {'is' if len(spans) == 1 else 'are'} red"
     if state is DayState.BLOCKED:
         at_fault = {TableDay(cell.table, cell.day) for cell in troubled if cell.state is DayState.RED}
         causes = {TableDay(cell.cause.table, cell.cause.first) if cell.cause else None for cell in cells}
         if causes <= at_fault:
-            by = " by it" if len(at_fault) == 1 else " by them"
+            red = [entry for entry in report.attention if entry.state is DayState.RED]
+            by = " by it" if len(red) == 1 else " by them"
         else:
             by = f" by {next(iter(causes))}" if len(causes) == 1 and None not in causes else ""
-        return f"{_amount(cells)} blocked{by}"
-    return f"{_amount(cells)} {'stale' if state is DayState.STALE else 'decided on what has changed since'}"
+        return f"{amount} blocked{by}"
+    if state is DayState.STALE:
+        return f"{amount} stale"
+    decisions = "1 decision rests" if len(cells) == 1 else f"{len(cells)} decisions rest"
+    return f"{decisions} on what has changed since"
 
 
-def _amount(cells: Sequence[Cell]) -> str:
-    """So many days of so many tables, with the verb: "12 days of 4 tables are"."""
-    tables, days = len({cell.table for cell in cells}), len({cell.day for cell in cells})
+def _amount(cells: Sequence[Cell], days: int) -> str:
+    """So many days of so many tables, with the verb: "12 days of 4 tables are"; `days` are all those in trouble."""
+    tables = len({cell.table for cell in cells})
     if len(cells) == 1:
         return f"{cells[0].table} {cells[0].day} is"
-    if days == 1:
-        return f"{tables} tables of {cells[0].day} are"
+    if len({cell.day for cell in cells}) == 1:
+        return f"{tables} tables{'' if days == 1 else f' of {cells[0].day}'} are"
     return f"{len(cells)} days of {cells[0].table if tables == 1 else f'{tables} tables'} are"

@@ -6,7 +6,6 @@ take half a second for what Pillow draws in hundredths.
 """
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -63,15 +62,14 @@ def status_picture(report: StatusReport) -> bytes:
     """Tables × days as a PNG of 920 pixels width: a colour and a mark a cell, the headline above, a legend below."""
     from PIL import Image
 
-    heading = textwrap.wrap(report.headline, 96)
+    heading = _wrapped(report.headline, _font(14, bold=True), _WIDTH - 2 * _MARGIN)
     legend = _legend_places()
     top = _MARGIN + _LINE * (len(heading) + 1) + _HEADER
     foot = top + len(report.tables) * _ROW + (len(report.stages) - 1) * _STAGE_GAP + 14
     picture = Image.new("RGB", (_WIDTH, foot + _LINE * (legend[-1][1] + 1) + 6), "white")
     pen = _Pen.over(picture)
-    alarming = bool(report.attention) and report.attention[0].state in {DayState.RED, DayState.BLOCKED}
     for number, line in enumerate(heading):
-        colour = PAINTS[report.attention[0].state].cell if alarming else INK
+        colour = PAINTS[DayState.RED].cell if report.alarming else INK
         pen.write(_MARGIN, _MARGIN + _LINE * (number + 0.5), line, 14, colour, bold=True)
     about = f"{report.calendar}, {report.days[0]} to {report.days[-1]}, as of {report.as_of}"
     pen.write(_MARGIN, _MARGIN + _LINE * (len(heading) + 0.5), about, 11, FAINT, within=_WIDTH - 2 * _MARGIN)
@@ -85,7 +83,7 @@ def status_picture(report: StatusReport) -> bytes:
             pen.write(x + 7.5, y + 7, state.mark, 11, PAINTS[state].mark, bold=True, centred=True)
         pen.write(x + 21, y + 7, _told(state), 10, INK)
     drawn = BytesIO()
-    picture.quantize(64, dither=Image.Dither.NONE).save(drawn, format="png", optimize=True)
+    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(drawn, format="png", optimize=True)
     return drawn.getvalue()
 
 
@@ -184,14 +182,12 @@ def _columns(report: StatusReport) -> _Columns:
 
 def _draw_days(pen: _Pen, report: StatusReport, columns: _Columns, top: float) -> None:
     """The first day of each week by date, where there is room, and the day of the month of all."""
-    at, free = 0, 0.0
+    font, at = _font(11, bold=False), 0
     for week in report.weeks():
-        begins = columns.begins[at]
-        room = _font(11, bold=False).getlength(str(week[0]))
-        if begins >= free and begins + room <= _WIDTH:
-            pen.write(begins, top - 27, str(week[0]), 11, INK)
-            free = begins + room + 8
-        at += len(week)
+        begins, at = columns.begins[at], at + len(week)
+        room = (columns.begins[at] if at < len(columns.begins) else _WIDTH) - begins
+        spelt = (text for text in (f"{week[0]}", f"{week[0]:%m-%d}") if font.getlength(text) <= room)
+        pen.write(begins, top - 27, next(spelt, ""), 11, INK)
     if columns.width >= 14:
         for day, begins in zip(report.days, columns.begins, strict=True):
             pen.write(begins + columns.width / 2 - 0.5, top - 10, str(day.day), 10, FAINT, centred=True)
@@ -199,7 +195,9 @@ def _draw_days(pen: _Pen, report: StatusReport, columns: _Columns, top: float) -
 
 def _draw_rows(pen: _Pen, report: StatusReport, columns: _Columns, top: float) -> None:
     troubled = {entry.table for entry in report.attention}
-    names_at = min(_GRID_AT / 2, _MARGIN + _BETWEEN + max(_font(11, bold=True).getlength(s) for s, _ in report.stages))
+    names_at = min(
+        0.6 * _GRID_AT, _MARGIN + _BETWEEN + max(_font(11, bold=True).getlength(s) for s, _ in report.stages)
+    )
     y = top
     for stage, tables in report.stages:
         pen.write(_MARGIN, y + _ROW / 2, stage, 11, INK, bold=True, within=names_at - _MARGIN - 4)
@@ -215,6 +213,35 @@ def _draw_rows(pen: _Pen, report: StatusReport, columns: _Columns, top: float) -
                     )
             y += _ROW
         y += _STAGE_GAP
+
+
+@cache
+def _palette() -> "Image.Image":
+    """Every colour of the picture, and between text and its ground the blends that smooth letters need."""
+    from PIL import Image
+
+    grounds = [(paint.cell, paint.mark) for paint in PAINTS.values()]
+    grounds += [("#ffffff", INK), ("#ffffff", FAINT), ("#ffffff", PAINTS[DayState.RED].cell)]
+    shades = [
+        round(int(ground[at : at + 2], 16) * (1 - share / 8) + int(ink[at : at + 2], 16) * share / 8)
+        for ground, ink in grounds
+        for share in range(9)
+        for at in (1, 3, 5)
+    ]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(shades)
+    return palette
+
+
+def _wrapped(text: str, font: "ImageFont.FreeTypeFont", width: float) -> list[str]:
+    """The text in lines that are no wider than `width`, where words allow it."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _told(state: DayState) -> str:
