@@ -27,6 +27,7 @@ from resources.settings import home_path, prepare_process
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from ml_assets.domain.planning import DecisionWarning
     from ml_assets.launch import Launcher, RunReport
 
 PORT = 3000
@@ -132,6 +133,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _plan(_: argparse.Namespace) -> int:
     from resources.overview import plan_of
+    from resources.run_tags import spoken
 
     launcher = _launcher()
     found = plan_of(launcher.lake, launcher.graph)
@@ -144,14 +146,27 @@ def _plan(_: argparse.Namespace) -> int:
         for name in ("table", "days", "because"):
             shown.add_column(name, overflow="fold")
         for step in found.steps:
-            shown.add_row(step.table, _spoken(step.days), step.reason)
+            shown.add_row(step.table, spoken(step.days), step.reason)
         console.print(shown)
         days = sum(len(step.days) for step in found.steps)
         tables = len({step.table for step in found.steps})
         console.print(f"{days} days of {tables} tables; run them with: ml-assets repair")
-    for line in _warned(found.warnings):
-        console.print(line)
+    if found.warnings:
+        console.print(_warnings(found.warnings))
     return 0
+
+
+def _warnings(warnings: "Sequence[DecisionWarning]") -> Table:
+    """Decisions on record that rest on content which has changed since, a line a table and read."""
+    shown = Table(title="decisions that are kept, though what they rest on has changed since")
+    for name in ("table", "days", "newest"):
+        shown.add_column(name, overflow="fold")
+    by_read = dict.fromkeys((warning.table, warning.parent) for warning in warnings)
+    for table, parent in by_read:
+        found = [warning for warning in warnings if (warning.table, warning.parent) == (table, parent)]
+        last = found[-1]
+        shown.add_row(table, f"{len(found)} days, {found[0].day} to {last.day}", f"{last.day}: {last}")
+    return shown
 
 
 def _repair(chosen: argparse.Namespace) -> int:
@@ -163,13 +178,13 @@ def _repair(chosen: argparse.Namespace) -> int:
     asked = chosen.assets.split(",") if chosen.assets else []
     days = parse_days(chosen.first, chosen.last) if chosen.first else None
     began = time.monotonic()
-    report = repair(launcher, asked, days, lambda said: console.print(said))
+    report = repair(launcher, asked, days, console.print)
     return _told("repair", report, began)
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    from ml_assets.status_page import html_page
-    from ml_assets.status_terminal import rendered
+    from ml_assets.status_page import status_page
+    from ml_assets.status_terminal import TerminalStatus
     from resources.overview import statuses_of, work_of
 
     launcher = _launcher()
@@ -181,11 +196,13 @@ def _status(chosen: argparse.Namespace) -> int:
         )
         return 0
     if chosen.html:
-        chosen.html.write_text(html_page(reports), encoding="utf-8")
-        console.print(f"written to {chosen.html}")
+        for report in reports:
+            page = chosen.html if len(reports) == 1 else chosen.html.with_stem(f"{chosen.html.stem}_{report.calendar}")
+            page.write_text(status_page(report), encoding="utf-8")
+            console.print(f"{report.headline}\nwritten to {page}")
         return 0
     for report in reports:
-        console.print(rendered(report))
+        console.print(TerminalStatus(report))
     return 0
 
 
@@ -219,7 +236,8 @@ def _told(what: str, report: "RunReport", began: float) -> int:
     console = Console()
     for line in report.lines():
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"{what}: {'not all days are good' if report.short else 'done'} in {time.monotonic() - began:.1f} s.")
+    verdict = "not all days are good" if report.short else "done"
+    console.print(f"{what}: {verdict} in {time.monotonic() - began:.1f} s.")
     return SHORT if report.short else 0
 
 

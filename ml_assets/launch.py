@@ -36,7 +36,7 @@ SHORT = {DONE, UNCHANGED}
 
 @dataclass(frozen=True)
 class RunReport:
-    """What became of every day of every asset of a run: `outcomes` by (table, day), with the reason where one is due."""
+    """What became of every day of every asset of a run: `outcomes` by table and day, with the reason where due."""
 
     run_id: str
     outcomes: Mapping[tuple[str, date], tuple[str, str]] = field(default_factory=dict)

@@ -120,7 +120,7 @@ class DeltaDaysIOManager(IOManager):
         return self.read(table_of(context.asset_key), days_between(context.asset_partition_keys))
 
     def handle_output(self, context: OutputContext, obj: Computed) -> Iterator[AssetMaterialization]:
-        """Writes the accepted days in one commit and yields one materialisation for each day that is as it should be."""
+        """Writes the accepted days in one commit and yields one materialisation for each day that is in order."""
         run = days_between(context.asset_partition_keys)
         batch = obj.batch
         strays = sorted(day for day in (*batch.verdicts, *batch.empty, *batch.blocked) if day not in run)

@@ -1,6 +1,6 @@
 """The lake as the assets see it: days read with their verdicts, days written with theirs.
 
-What belongs here: the tables of a stage, the record of refused days, the quarantine of bad rows, what each day rests on.
+What belongs here: the tables of a stage, refused days, the quarantine of bad rows, what each day rests on.
 What does not: how Delta is written (`delta_store.py`), what Dagster is told (`delta_io_manager.py`).
 """
 

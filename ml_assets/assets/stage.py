@@ -1,7 +1,7 @@
 """What a stage is, declared in one value, and the one frame in which every stage runs.
 
-What belongs here: `Stage`, the asset made of it, which days of a run are computed, kept, empty or blocked, and the order
-in which things are recorded.
+What belongs here: `Stage`, the asset made of it, which days of a run are computed, kept, empty or blocked, the order in
+which things are recorded.
 What does not: what any particular stage computes (the modules beside this one).
 """
 

@@ -112,12 +112,10 @@ class DayRecords:
         refused = kept(self.refused, 0)
         refused[is_asked] = asked.refused[new[is_asked]]
         changed_at = self.changed_at
-        none = np.zeros(len(union), np.bool_)
-        empty, blocked = none.copy(), none.copy()
-        for flags, own in ((empty, self.empty), (blocked, self.blocked)):
-            if own is not None:
-                flags |= kept(own, 0)
-                flags[is_asked] = False
+
+        def flags(own: Mask | None) -> Mask:
+            return np.zeros(len(union), np.bool_) if own is None else kept(own, 0) & ~is_asked
+
         return replace(
             self,
             days=union,
@@ -125,8 +123,8 @@ class DayRecords:
             refused=refused,
             inputs={name: kept(values, UNRECORDED) for name, values in self.inputs.items()},
             changed_at=None if changed_at is None else kept(changed_at, UNKNOWN_VERSION),
-            empty=empty,
-            blocked=blocked,
+            empty=flags(self.empty),
+            blocked=flags(self.blocked),
             versions={name: kept(values, UNKNOWN_VERSION) for name, values in self.versions.items()},
         )
 

@@ -4,6 +4,7 @@ What belongs here: weighing columns by importance. What does not: the statistics
 """
 
 import json
+from typing import Any
 
 import polars as pl
 
@@ -12,7 +13,7 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.serving import Stored
 from ml_assets.domain.specs import ModelSpec
 
-DRIFT_REPORTS = {
+DRIFT_REPORTS: dict[str, Any] = {
     DAY: pl.Date,
     "column": pl.String,
     "n": pl.Int64,

@@ -229,8 +229,8 @@ def _windowed(declared: Declared) -> dict[str, Read]:
 def _heeded(declared: Declared, read: Read, own: DayRecords, rows: npt.NDArray[np.int64]) -> Mask:
     """For which rows a change of a read puts the day out of step.
 
-    A blocked decision has decided nothing that could be kept, so it is decided once what it lacked is there. One that was
-    judged and refused (too few rows to train on) stands: to train after all would rewrite what served.
+    A blocked decision has decided nothing that could be kept, so it is decided once what it lacked is there. One that
+    was judged and refused (too few rows to train on) stands: to train after all would rewrite what served.
     """
     if declared.nature is Nature.FACT or read.follows:
         return np.ones(len(rows), np.bool_)
