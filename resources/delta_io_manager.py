@@ -119,8 +119,12 @@ class DeltaDaysIOManager(IOManager):
         """The accepted rows of the upstream days that somebody's own asset reads; no upstream days means zero rows."""
         return self.read(table_of(context.asset_key), days_between(context.asset_partition_keys))
 
-    def handle_output(self, context: OutputContext, obj: Computed) -> Iterator[AssetMaterialization]:
-        """Writes the accepted days in one commit and yields one materialisation for each day that is in order."""
+    def handle_output(self, context: OutputContext, obj: Computed | DayBatch) -> Iterator[AssetMaterialization]:
+        """Writes the accepted days in one commit and yields one materialisation for each day that is in order.
+
+        Somebody's own asset may return a plain `DayBatch`.
+        """
+        obj = Computed(obj) if isinstance(obj, DayBatch) else obj
         run = days_between(context.asset_partition_keys)
         batch = obj.batch
         strays = sorted(day for day in (*batch.verdicts, *batch.empty, *batch.blocked) if day not in run)
