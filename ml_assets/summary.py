@@ -12,13 +12,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ml_assets.assets.keys import table
+from ml_assets.assets import declared_graph
 from ml_assets.domain.evaluation import grouped_metrics
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, ModelSpec
 from resources.home import Home
-from resources.lake import Lake
+from resources.lake import RED, Lake
 
+METRICS = ("base_rate", "roc_auc", "ece", "raw_ece")
 ALL_DAYS = (date(1, 1, 1), date(9999, 1, 1))
 
 
@@ -26,70 +27,97 @@ ALL_DAYS = (date(1, 1, 1), date(9999, 1, 1))
 class ModelSummary:
     """A model's months and its attempts to train, as frames."""
 
-    months: pl.DataFrame
-    attempts: pl.DataFrame
-    left_out: pl.DataFrame
+    months: pl.DataFrame | None
+    attempts: pl.DataFrame | None
 
 
-def summarise(lake: Lake, catalog: Catalog, model: ModelSpec) -> ModelSummary:
+def summarise(lake: Lake, model: ModelSpec) -> ModelSummary:
     """Months (rows, base rate, ROC-AUC, ECE before and after calibration, champions) and attempts to train."""
-    predictions = lake.read(table("predictions", model.name), *ALL_DAYS).rows.collect()
-    outcomes = lake.read(table("outcomes", model.outcome), *ALL_DAYS).rows.select("row_key", "label").collect()
+    return ModelSummary(_months(lake, model), _attempts(lake, model))
+
+
+def _months(lake: Lake, model: ModelSpec) -> pl.DataFrame | None:
+    """One row a month with predictions; None while there are none. Metrics are null while no label is known."""
+    predictions = _rows(lake, f"predictions/{model.name}", "row_key", "score", "probability", "calibrator_version")
+    methods = _rows(lake, f"calibrators/{model.name}", "calibrator_version", "method")
+    outcomes = _rows(lake, f"outcomes/{model.outcome}", "row_key", "label")
+    if predictions is None or methods is None:
+        return None
     month = pl.col(DAY).dt.truncate("1mo").alias("month")
-    known = predictions.join(outcomes, on="row_key").with_columns(month)
-    calibrated = grouped_metrics(known, ["month"], "label", "probability")
-    raw = grouped_metrics(known, ["month"], "label", "score").select("month", pl.col("ece").alias("raw_ece"))
-    methods = (
-        lake.read(table("calibrators", model.name), *ALL_DAYS).rows.select("calibrator_version", "method").collect()
-    )
-    champion = pl.format("{} ({})", pl.col("model_version").str.head(10), "method")
-    served = (
-        predictions.join(methods, on="calibrator_version", how="left")
+    champion = pl.format("{} ({})", pl.col("calibrator_version").str.head(10), "method")
+    months = (
+        predictions.join(methods.drop(DAY), on="calibrator_version", how="left")
         .with_columns(month)
         .group_by("month")
         .agg(pl.len().alias("rows"), champion.unique().sort().str.join(", ").alias("champions"))
+        .sort("month")
     )
-    months = served.join(calibrated, on="month", how="left").join(raw, on="month", how="left").sort("month")
-    champions = lake.read(table("champions", model.name), *ALL_DAYS).rows.collect()
-    decisions = lake.read(table("retrain_decisions", model.name), *ALL_DAYS).rows.collect()
-    attempts = (
+    if outcomes is None:
+        return months.with_columns(pl.lit(None, pl.Float64).alias(name) for name in METRICS)
+    known = predictions.join(outcomes.drop(DAY), on="row_key").with_columns(month)
+    calibrated = grouped_metrics(known, ["month"], "label", "probability")
+    raw = grouped_metrics(known, ["month"], "label", "score").select("month", pl.col("ece").alias("raw_ece"))
+    return months.join(calibrated, on="month", how="left").join(raw, on="month", how="left").sort("month")
+
+
+def _attempts(lake: Lake, model: ModelSpec) -> pl.DataFrame | None:
+    """One row a decision to train and what became of it; None while nothing was decided."""
+    champions = _rows(lake, f"champions/{model.name}", "decision", "reason")
+    decisions = _rows(lake, f"retrain_decisions/{model.name}", "decision", "trigger", "reasons")
+    if champions is None or decisions is None:
+        return None
+    outcome = champions.select(DAY, pl.col("decision").alias("outcome"), "reason")
+    return (
         decisions.filter(pl.col("decision") == "train")
         .select(DAY, "trigger", pl.col("reasons").alias("why"))
-        .join(champions.select(DAY, pl.col("decision").alias("outcome"), "reason"), on=DAY, how="left")
+        .join(outcome, on=DAY, how="left")
         .sort(DAY)
     )
-    return ModelSummary(months, attempts, _left_out(lake, catalog))
+
+
+def _rows(lake: Lake, table: str, *columns: str) -> pl.DataFrame | None:
+    """The rows of a table; None when it has none yet."""
+    read = lake.read(table, *ALL_DAYS)
+    return read.rows.select(DAY, *columns).collect() if read.filled else None
 
 
 def render(home: Home, catalog: Catalog, lake: Lake, port: int = 3000) -> Group:
     """The summary of every model as tables, then where everything is and what to type next."""
     parts: list[Table | Text] = []
     for model in catalog.models.values():
-        summary = summarise(lake, catalog, model)
-        parts += [_months_table(model, summary), _attempts_table(model, summary)]
-        if summary.left_out.height:
-            parts.append(_left_out_table(summary))
+        summary = summarise(lake, model)
+        if summary.months is None or summary.attempts is None:
+            parts.append(
+                Text(f"{model.name}: no predictions yet; replay the workload (ml-assets demo), or run its stages.")
+            )
+        if summary.months is not None:
+            parts.append(_months_table(model, summary.months))
+        if summary.attempts is not None:
+            parts.append(_attempts_table(model, summary.attempts))
+    left_out = _left_out(lake, catalog)
+    if left_out.height:
+        parts.append(_left_out_table(left_out))
     parts.append(
         Text(
             f"\nThe lake      {lake.store.root}   (Delta tables, <stage>/<name>)\n"
             f"MLflow        {home.tracking_uri}\n"
             f"Next          make ui      then open http://127.0.0.1:{port}  (lineage, checks, backfills)\n"
             "              make test    the test suite\n"
-            "              .venv/bin/ml-assets run <stage>/<name> <day> [<last day>]   rebuild days of one asset\n",
+            "              .venv/bin/ml-assets status | plan | repair   how it stands, what is out of step, mend it\n",
             overflow="fold",
         )
     )
     return Group(*parts)
 
 
-def _months_table(model: ModelSpec, summary: ModelSummary) -> Table:
+def _months_table(model: ModelSpec, months: pl.DataFrame) -> Table:
     shown = Table(title=f"{model.name}: what was predicted, and how it came true")
     served_by = "champion trained on (calibrator)"
     for name in ("month", "rows", "base rate", "ROC-AUC", "ECE raw", "ECE calibrated", served_by):
         shown.add_column(name, justify="left" if name in ("month", served_by) else "right")
-    for row in summary.months.iter_rows(named=True):
+    for row in months.iter_rows(named=True):
         shown.add_row(
-            f"{row['month']:%B}",
+            f"{row['month']:%B %Y}",
             f"{row['rows']:,}",
             _share(row["base_rate"]),
             _number(row["roc_auc"]),
@@ -100,31 +128,39 @@ def _months_table(model: ModelSpec, summary: ModelSummary) -> Table:
     return shown
 
 
-def _attempts_table(model: ModelSpec, summary: ModelSummary) -> Table:
+def _attempts_table(model: ModelSpec, attempts: pl.DataFrame) -> Table:
     shown = Table(title=f"{model.name}: what triggered which training, and what became of it")
     for name in ("day", "trigger", "why", "outcome", "because"):
         shown.add_column(name, overflow="fold")
-    for day, trigger, why, outcome, reason in summary.attempts.iter_rows():
+    for day, trigger, why, outcome, reason in attempts.iter_rows():
         shown.add_row(str(day), trigger, "; ".join(json.loads(why)), outcome or "", reason or "")
     return shown
 
 
-def _left_out_table(summary: ModelSummary) -> Table:
+def _left_out_table(left_out: pl.DataFrame) -> Table:
     shown = Table(title="days that were refused, and why")
     for name in ("day", "table", "reason"):
         shown.add_column(name, overflow="fold")
-    for row in summary.left_out.iter_rows():
+    for row in left_out.iter_rows():
         shown.add_row(*map(str, row))
     return shown
 
 
 def _left_out(lake: Lake, catalog: Catalog) -> pl.DataFrame:
-    rows = [
-        (day, name, reason)
-        for name in (table("events", source) for source in catalog.sources)
-        for day, reason in lake.rejected(name, *ALL_DAYS).items()
+    """Red days with their reason, then on how many days each table is blocked, with the first reason."""
+    refusals = [
+        (table, day, state, reason)
+        for table in declared_graph(catalog).assets
+        for day, (state, reason) in sorted(lake.refusals(table, *ALL_DAYS).items())
     ]
-    return pl.DataFrame(rows, schema={"day": pl.Date, "table": pl.String, "reason": pl.String}, orient="row")
+    rows = [(str(day), table, reason) for table, day, state, reason in refusals if state == RED]
+    blocked = [refusal for refusal in refusals if refusal[2] != RED]
+    for table in dict.fromkeys(table for table, *_ in blocked):
+        days = [(day, reason) for name, day, _, reason in blocked if name == table]
+        rows.append(
+            (f"{days[0][0]}" + (f" (+{len(days) - 1})" if len(days) > 1 else ""), table, f"blocked: {days[0][1]}")
+        )
+    return pl.DataFrame(rows, schema=dict.fromkeys(("day", "table", "reason"), pl.String), orient="row")
 
 
 def _number(value: float | None) -> str:
