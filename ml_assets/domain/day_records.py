@@ -139,11 +139,8 @@ def ordinals(days: Days) -> Ordinals:
 def content_keys(hashes: Sequence[str] | pl.Series) -> Hashes:
     """The 64-bit key, never 0, of each content hash's text."""
     texts = [text.encode() for text in hashes]
-    if not texts:
-        return np.empty(0, np.uint64)
-    width = max((len(text) for text in texts), default=0)
-    padded = np.array(texts, dtype=f"S{max(8, -(-width // 8) * 8)}")
-    words = padded.view("<u8").reshape(len(texts), -1).astype(np.uint64)
+    width = max([1, *(-(-len(text) // 8) for text in texts)])
+    words = np.array(texts, dtype=f"S{width * 8}").view("<u8").reshape(len(texts), width).astype(np.uint64)
     keys = np.zeros(len(texts), np.uint64)
     for word in words.T:
         # A word of padding changes nothing, so that a key does not depend on its neighbours' lengths.

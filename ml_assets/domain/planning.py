@@ -8,7 +8,7 @@ is an upper bound: what is computed anew may come out as it was, and then a step
 (`stale_days`).
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -113,8 +113,8 @@ class Plan:
     def runs(self) -> tuple[Run, ...]:
         """The steps as rectangles of tables × days, to be launched one after the other.
 
-        Steps that rest on one another share a run. A run covers no day that was never asked for, no day whose turn
-        comes later, and no two tables that a launched run would not compute in their order.
+        Steps that rest on one another or touch in time share a run. A run covers no day that was never asked for, no
+        day whose turn comes later, and no two tables that a launched run would not compute in their order.
         """
         return tuple(_runs(self)) if self.steps else ()
 
@@ -532,28 +532,41 @@ def _at(axis: _Axis, days: DayRange) -> slice:
 
 
 def _connected(graph: Graph, axis: _Axis, steps: Sequence[Step], days: Masks) -> list[list[Step]]:
-    """The steps in groups that do not rest on one another, by the first day of each; in a group, in order."""
+    """The steps in groups that neither rest on one another nor touch in time, the earliest first; each in order."""
     ranges = {table: _ranges(mask) for table, mask in days.items()}
-    group = {(table, at): (table, at) for table, held in ranges.items() for at in range(len(held))}
+    above = {(table, at): (table, at) for table, held in ranges.items() for at in range(len(held))}
 
     def top(of: tuple[str, int]) -> tuple[str, int]:
-        while group[of] != of:
-            group[of] = of = group[group[of]]
+        while above[of] != of:
+            above[of] = of = above[above[of]]
         return of
 
     for table, held in ranges.items():
         for read in _windowed(graph[table]).values():
             parents = ranges.get(read.table, [])
             for at, (start, end) in enumerate(held):
-                since, until = start - read.window.first, end - read.window.last
-                first = bisect_right(parents, since, key=lambda each: each[1])
-                for other in range(first, len(parents)):
-                    if parents[other][0] >= until:
-                        break
-                    group[top((read.table, other))] = top((table, at))
-    groups: dict[tuple[str, int], list[Step]] = {}
-    for step in steps:
+                first = bisect_right(parents, start - read.window.first, key=lambda each: each[1])
+                until = bisect_left(parents, end - read.window.last, key=lambda each: each[0])
+                for parent in range(first, until):
+                    above[top((read.table, parent))] = top((table, at))
+    groups: dict[tuple[str, int], list[int]] = {}
+    for number, step in enumerate(steps):
         start = step.days.start.toordinal() - axis.origin
         at = bisect_right(ranges[step.table], start, key=lambda each: each[0]) - 1
-        groups.setdefault(top((step.table, at)), []).append(step)
-    return sorted(groups.values(), key=lambda steps: min(step.days.start for step in steps))
+        groups.setdefault(top((step.table, at)), []).append(number)
+    return [[steps[number] for number in sorted(members)] for members in _touching(steps, groups.values())]
+
+
+def _touching(steps: Sequence[Step], groups: Iterable[list[int]]) -> list[list[int]]:
+    """The groups of steps, those joined whose hulls of days overlap or touch, the earliest first."""
+    hulls = sorted(
+        ((_hull([steps[number] for number in group]), group) for group in groups), key=lambda each: each[0].start
+    )
+    joined: list[tuple[date, list[int]]] = []
+    for hull, group in hulls:
+        if joined and hull.start <= joined[-1][0]:
+            end, held = joined[-1]
+            joined[-1] = max(end, hull.end), held + group
+        else:
+            joined.append((hull.end, group))
+    return [group for _, group in joined]
