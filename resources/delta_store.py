@@ -2,7 +2,8 @@
 
 What belongs here: the only door to the lake, free of Dagster: absence told from damage, schema and day
 guards, the replacing write and its retries, pruned reads, upkeep.
-What does not: which days of which asset are read or written and what a run records about it
+What does not: files and rows (`day_files.py`, `table_snapshot.py`), types (`stored_schema.py`), what was lost
+(`table_marks.py`), which days of which asset are read or written and what a run records about it
 (`resources/delta_io_manager.py`), and any judgement about the values.
 """
 
@@ -10,18 +11,15 @@ import json
 import random
 import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property, partial
-from itertools import takewhile
+from functools import partial
 from os import scandir
 from os.path import lexists
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
-from urllib.parse import unquote
+from typing import Any
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema
@@ -33,19 +31,19 @@ from ml_assets.domain.errors import (
     LogLostError,
     MlAssetsError,
     RowsOutsideDaysError,
-    SchemaChangeRefusedError,
     StorageError,
     TableUnreadableError,
 )
 from resources.day_files import DAY, DayFile, DayFiles, counted
+from resources.stored_schema import delta_schema, in_stored_types, layout_fault, schema_after
 from resources.table_folder import TableFolder
 from resources.table_marks import STATED, Contents, Mark, Marks, cut_off, files_of, log_file, what_is_lost
+from resources.table_snapshot import TableSnapshot, said
 
 __all__ = ["DAY", "Commit", "CommitRecord", "DeltaStore", "TableSnapshot"]
 
 _ONE_DAY = timedelta(days=1)
 _TABLE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
-_COLOURS, _STACK_LINE = re.compile(r"\x1b\[\d*m"), re.compile(r"\s*\d+: ")
 _UNFIT_IN_ROOT = frozenset("=%[]\\^|")
 _TRIES = 50
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _WAIT_GROWTH = 0.005, 0.5, 1.3
@@ -63,123 +61,6 @@ _TABLE_CONFIGURATION = {
 _DELTAS_OWN = frozenset(
     {"timestamp", "operation", "operationParameters", "operationMetrics", "engineInfo", "clientVersion"}
 )
-
-_KEPT_TYPES = frozenset(
-    {
-        pl.Boolean,
-        pl.Int8,
-        pl.Int16,
-        pl.Int32,
-        pl.Int64,
-        pl.Float32,
-        pl.Float64,
-        pl.Decimal,
-        pl.String,
-        pl.Binary,
-        pl.Date,
-    }
-)
-_LOSSLESS_CASTS: Mapping[Any, pl.DataType] = {
-    pl.Categorical: pl.String(),
-    pl.Enum: pl.String(),
-    pl.UInt8: pl.Int16(),
-    pl.UInt16: pl.Int32(),
-    pl.UInt32: pl.Int64(),
-}
-_UTC_INSTANT = pl.Datetime("us", "UTC")
-_REMEDIES: Mapping[Any, str] = {
-    pl.Null: "every value is null and no type is declared: cast it to the type it stands for",
-    pl.Time: "Delta has no time of day: store an instant in UTC, or microseconds as Int64",
-    pl.Duration: "Delta has no duration: store .dt.total_microseconds()",
-    pl.UInt64: "Delta has no unsigned integers: cast it to Int64, or a hash to String",
-    pl.Struct: "a struct without fields cannot be stored: drop it",
-}
-
-
-@dataclass(frozen=True)
-class TableSnapshot:
-    """A table opened at one version: everything read from it is of that version.
-
-    Attributes:
-        table: its name in the store, such as `features/weather`.
-        version: the Delta version.
-        uri: where it lies.
-        table_id: Delta's own name of it, another one for a table that was made anew.
-
-    A lazy frame of it fails with `FileNotFoundError` when `DeltaStore.maintain` has meanwhile deleted the
-    files of a version this old.
-    """
-
-    table: str
-    version: int
-    uri: str
-    table_id: str
-    _delta: DeltaTable = field(repr=False, compare=False)
-    _storage_options: Mapping[str, str] = field(repr=False, compare=False)
-
-    def days(self) -> frozenset[date]:
-        """The days that have a file, from the log alone."""
-        return frozenset(self._files["day"].to_list())
-
-    def rows_by_day(self) -> dict[date, int]:
-        """Rows of each day, in day order, from the log; data is scanned only where the log has no count."""
-        counted = {
-            day: rows if uncounted == 0 else self._count(day)
-            for day, rows, uncounted in self._files.group_by("day", maintain_order=True)
-            .agg(pl.col("rows").sum(), pl.col("rows").null_count().alias("uncounted"))
-            .iter_rows()
-        }
-        return dict(counted)
-
-    def bytes_by_day(self) -> dict[date, int]:
-        """Stored bytes of each day, in day order, from the log."""
-        return dict(self._files.group_by("day", maintain_order=True).agg(pl.col("bytes").sum()).iter_rows())
-
-    def schema(self) -> pl.Schema:
-        """The stored columns and their types, in stored order."""
-        return pl.Schema(self._delta.schema())
-
-    def scan(self, start: date, end: date) -> pl.LazyFrame:
-        """Rows of the days in `[start, end)`, in day order and within a day in the order written.
-
-        Only files of those days are opened; a range without rows is a frame without rows. Columns that a day
-        was written without are null.
-
-        Raises:
-            StorageError: the range ends before it starts.
-        """
-        if start > end:
-            raise StorageError(f"{self.uri}: the range [{start}, {end}) ends before it starts")
-        schema = self.schema()
-        paths = self._files.filter(pl.col("day").is_between(start, end, closed="left"))["path"].to_list()
-        if not paths:
-            return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(
-            [path if "://" in path else f"{self.uri}/{unquote(path)}" for path in paths],
-            schema=schema,
-            hive_partitioning=True,
-            hive_schema={DAY: pl.Date},
-            missing_columns="insert",
-            glob=False,
-            storage_options=dict(self._storage_options) or None,
-        ).select(schema.names())
-
-    @cached_property
-    def _files(self) -> pl.DataFrame:
-        actions = pl.DataFrame(self._delta.get_add_actions(flatten=True))
-        shape = {"path": pl.String, "day": pl.Date, "rows": pl.Int64, "bytes": pl.Int64}
-        if actions.is_empty():
-            return pl.DataFrame(schema=shape)
-        counts = pl.col("num_records") if "num_records" in actions.columns else pl.lit(None, pl.Int64)
-        return actions.select(
-            "path",
-            pl.col(f"partition.{DAY}").alias("day"),
-            counts.alias("rows"),
-            pl.col("size_bytes").alias("bytes"),
-        ).sort("day", "path")
-
-    def _count(self, day: date) -> int:
-        return int(self.scan(day, day + _ONE_DAY).select(pl.len()).collect().item())
 
 
 @dataclass(frozen=True)
@@ -270,7 +151,7 @@ class DeltaStore:
         delta = self._open(table)
         if delta is None:
             return None
-        if fault := _layout_fault(delta):
+        if fault := layout_fault(delta):
             raise TableUnreadableError(f"{self.uri(table)}: {fault}")
         if version is not None:
             self._travel_to_version(delta, table, version)
@@ -316,7 +197,7 @@ class DeltaStore:
         wanted = _named_days(uri, days)
         if allow_empty_days and keep_empty_days:
             raise StorageError(f"{uri}: a day without rows is either deleted or kept empty; name one of the two")
-        rows = _in_stored_types(uri, frame)
+        rows = in_stored_types(uri, frame)
         may_be_empty = allow_empty_days or keep_empty_days
         if isinstance(rows, pl.DataFrame):
             _check_days(uri, _rows_by_day(rows), wanted, may_be_empty=may_be_empty)
@@ -336,25 +217,7 @@ class DeltaStore:
             StorageError: there is no such table, or the store failed.
             CommitConflictError: other writers kept winning; nothing was written.
         """
-        uri = self.uri(table)
-        refusal = None
-        for attempt in range(_TRIES):
-            delta = self._open(table)
-            if delta is None:
-                raise StorageError(f"{uri}: no such table to note anything on")
-            try:
-                self._note(delta, table, commit_metadata)
-            except CommitFailedError as error:
-                refusal = error
-                time.sleep(_wait_s(attempt))
-            except Exception as error:
-                raise StorageError(f"{uri}: noting {dict(commit_metadata)}: {_said(error)}") from error
-            else:
-                return delta.version() + 1
-        raise CommitConflictError(
-            f"{uri}: {_TRIES} tries to note something each met another writer's commit; nothing was written. "
-            f"The last: {_said(refusal)}"
-        ) from refusal
+        return self._noted(table, commit_metadata, self._open)
 
     def declare_loss(self, table: str) -> TableSnapshot | None:
         """The table as it counts from now on, whatever it lost; None when it is absent and may begin anew.
@@ -365,12 +228,11 @@ class DeltaStore:
             TableUnreadableError: what is there is no table that can be opened, even without its newest commit.
             StorageError: the store failed.
         """
-        delta = self._open_without_its_cut_end(table)
         if self.marks:
             Marks(self.marks).renew(table, None)
-        if delta is None:
+        if self._open_without_its_cut_end(table) is None:
             return None
-        self._note(delta, table, {"loss_declared": f"what version {delta.version()} holds counts"})
+        self._noted(table, {"loss_declared": "what is there counts"}, self._open_without_its_cut_end)
         return self.snapshot(table)
 
     def commits_after(self, table: str, version: int) -> list[CommitRecord]:
@@ -420,24 +282,30 @@ class DeltaStore:
             # A vacuum commits twice even when it deletes nothing, and a version ought to mean a change.
             return len(vacuum(dry_run=False)) if vacuum(dry_run=True) else 0
         except Exception as error:
-            raise StorageError(f"{uri}: upkeep failed: {_said(error)}. No row is lost; run it again") from error
+            raise StorageError(f"{uri}: upkeep failed: {said(error)}. No row is lost; run it again") from error
 
     def _open(self, table: str) -> DeltaTable | None:
         """The table at its newest version, None for an absent one; one whose log lost something is refused."""
         mark = Marks(self.marks).read(table) if self.marks else None
-        delta = self._open_as_it_is(table)
         folder = self._folder(table)
-        if delta is None:
-            lost = f"the whole table is gone, recorded at version {mark.version}" if mark else None
-        else:
-            lost = what_is_lost(delta, folder, mark)
-        if lost:
-            held = f"; recorded were {mark.days} days" if mark else ""
-            raise LogLostError(
-                f"{folder.uri}: the table's log has lost content: {lost}{held}. Nothing was changed. Restore the "
-                f"table's folder, or declare the loss with `ml-assets accept-loss {table}`: what is there counts then"
-            )
+        try:
+            delta = self._open_as_it_is(table)
+        except TableUnreadableError as error:
+            if cut := _cut_log_file(folder):
+                raise self._lost(table, f"its newest commit, {cut.name}, is cut off or garbage", mark) from error
+            raise
+        if delta is None and mark is not None:
+            raise self._lost(table, f"the whole table is gone, recorded at version {mark.version}", mark)
+        if delta is not None and (lost := what_is_lost(delta, folder, mark)):
+            raise self._lost(table, lost, mark)
         return delta
+
+    def _lost(self, table: str, lost: str, mark: Mark | None) -> LogLostError:
+        held = f"; recorded were {mark.days} days" if mark else ""
+        return LogLostError(
+            f"{self.uri(table)}: the table's log has lost content: {lost}{held}. Nothing was changed. Restore the "
+            f"table's folder, or declare the loss with `ml-assets accept-loss {table}`: what is there counts then"
+        )
 
     def _folder(self, table: str) -> TableFolder:
         return TableFolder(self.uri(table), self.storage_options)
@@ -457,7 +325,7 @@ class DeltaStore:
                 # A table created between the two looks opens at the second try.
             except Exception as error:
                 raise TableUnreadableError(
-                    f"{uri}: a table may be there but cannot be opened: {_said(error)}. Nothing was changed; "
+                    f"{uri}: a table may be there but cannot be opened: {said(error)}. Nothing was changed; "
                     "see to access and connection, else restore its _delta_log"
                 ) from error
         raise TableUnreadableError(
@@ -479,7 +347,7 @@ class DeltaStore:
         except (DeltaError, OSError) as error:
             created_by_another = self._open(table)
             if created_by_another is None:
-                raise StorageError(f"{self.uri(table)}: cannot create the table: {_said(error)}") from error
+                raise StorageError(f"{self.uri(table)}: cannot create the table: {said(error)}") from error
             return created_by_another
 
     def _replace(self, asked: _DayWrite, written: DayFiles) -> Commit:
@@ -490,9 +358,9 @@ class DeltaStore:
         for attempt in range(_TRIES):
             delta = self._open(table) or self._create(table, given)
             if delta.version() == read_version:
-                raise StorageError(f"{uri}: refused, though nobody else wrote: {_said(refusal)}") from refusal
+                raise StorageError(f"{uri}: refused, though nobody else wrote: {said(refusal)}") from refusal
             read_version = delta.version()
-            schema = _schema_after(uri, delta, given, asked.add_columns)
+            schema = schema_after(uri, delta, given, asked.add_columns)
             if files is None:
                 files = _filed(uri, written, asked, schema)
                 _check_days(uri, counted(files), wanted, may_be_empty=asked.may_be_empty)
@@ -504,12 +372,12 @@ class DeltaStore:
             except Exception as error:
                 # Whether the commit landed is not known, so its files stay.
                 written.begun.clear()
-                raise StorageError(f"{uri}: writing {_days_text(wanted)}: {_said(error)}") from error
+                raise StorageError(f"{uri}: writing {_days_text(wanted)}: {said(error)}") from error
             else:
                 return _commit_of(table, read_version + 1, files, wanted, schema)
         raise CommitConflictError(
             f"{uri}: {_TRIES} tries to write {_days_text(wanted)} each met another writer's commit; nothing "
-            f"was written. Let writers of the same days run one after another. The last: {_said(refusal)}"
+            f"was written. Let writers of the same days run one after another. The last: {said(refusal)}"
         ) from refusal
 
     def _write(
@@ -534,34 +402,44 @@ class DeltaStore:
         delta.create_write_transaction(
             [each.add_action() for each in files],
             "overwrite",
-            _delta_schema(delta, schema),
+            delta_schema(delta, schema),
             [DAY],
             [(DAY, "in", [str(day) for day in asked.days])],
             commit_properties=_exactly_next({**asked.commit_metadata, **told, **after.statement(lines)}),
         )
         self._record(asked.table, delta, after)
 
-    def _note(self, delta: DeltaTable, table: str, commit_metadata: Mapping[str, str]) -> None:
-        held = Contents.of(files_of(delta))
-        delta.create_write_transaction(
-            [],
-            "append",
-            delta.schema(),
-            [DAY],
-            commit_properties=_exactly_next({**commit_metadata, **held.statement(lines=1)}),
-        )
-        self._record(table, delta, held)
+    def _noted(self, table: str, commit_metadata: Mapping[str, str], opened: Callable[[str], DeltaTable | None]) -> int:
+        uri, refusal = self.uri(table), None
+        for attempt in range(_TRIES):
+            delta = opened(table)
+            if delta is None:
+                raise StorageError(f"{uri}: no such table to note anything on")
+            held = Contents.of(files_of(delta))
+            told = _exactly_next({**commit_metadata, **held.statement(lines=1)})
+            try:
+                delta.create_write_transaction([], "append", delta.schema(), [DAY], commit_properties=told)
+            except CommitFailedError as error:
+                refusal = error
+                time.sleep(_wait_s(attempt))
+            except Exception as error:
+                raise StorageError(f"{uri}: noting {dict(commit_metadata)}: {said(error)}") from error
+            else:
+                self._record(table, delta, held)
+                return delta.version() + 1
+        raise CommitConflictError(
+            f"{uri}: {_TRIES} tries to note something each met another writer's commit; nothing was written. "
+            f"The last: {said(refusal)}"
+        ) from refusal
 
     def _open_without_its_cut_end(self, table: str) -> DeltaTable | None:
         try:
             return self._open_as_it_is(table)
         except TableUnreadableError:
-            folder = self._folder(table)
-            if folder.local is None or not (logs := sorted(folder.local.glob("_delta_log/*[0-9].json"))):
+            cut = _cut_log_file(self._folder(table))
+            if cut is None:
                 raise
-            if not cut_off(logs[-1].read_bytes()):
-                raise
-            logs[-1].rename(logs[-1].with_name(f"lost_{logs[-1].name}_{time.time_ns()}"))
+            cut.rename(cut.with_name(f"lost_{cut.name}_{time.time_ns()}"))
             return self._open_as_it_is(table)
 
     def _record(self, table: str, delta: DeltaTable, after: Contents) -> None:
@@ -589,7 +467,7 @@ class DeltaStore:
         try:
             delta.load_as_version(version)
         except (DeltaError, OSError) as error:
-            raise TableUnreadableError(f"{self.uri(table)}: version {version}: {_said(error)}") from error
+            raise TableUnreadableError(f"{self.uri(table)}: version {version}: {said(error)}") from error
 
     def _travel_to_time(self, delta: DeltaTable, table: str, timestamp: str) -> None:
         try:
@@ -608,13 +486,19 @@ class DeltaStore:
         try:
             delta.load_as_version(wanted)
         except (DeltaError, OSError) as error:
-            raise TableUnreadableError(f"{self.uri(table)}: as of {timestamp}: {_said(error)}") from error
+            raise TableUnreadableError(f"{self.uri(table)}: as of {timestamp}: {said(error)}") from error
 
 
-def _said(error: BaseException | None) -> str:
-    """The error's own words in one line, without terminal colours and the native stack."""
-    lines = _COLOURS.sub("", str(error)).splitlines()
-    return " ".join(line.strip() for line in takewhile(lambda line: not _STACK_LINE.match(line), lines))
+def _cut_log_file(folder: TableFolder) -> Path | None:
+    """The newest log file of a table on a local disk, when it is no whole one."""
+    if folder.local is None:
+        return None
+    try:
+        logs = sorted((folder.local / "_delta_log").glob(f"{'[0-9]' * 20}.json"))
+        return logs[-1] if logs and cut_off(logs[-1].read_bytes()) else None
+    except OSError:
+        # Why the table cannot be opened is told by the error that led here.
+        return None
 
 
 def _left_behind(uri: str) -> str | None:
@@ -635,19 +519,6 @@ def _left_behind(uri: str) -> str | None:
         return ", ".join(sorted(logs or names)[:3])
     data = next(path.rglob("*.parquet"), None)
     return None if data is None else f"data files without a log, such as {data.relative_to(path)}"
-
-
-def _layout_fault(delta: DeltaTable) -> str | None:
-    """Why this is not a table by day that plain Parquet readers can read; None when it is one."""
-    partitioned = delta.metadata().partition_columns
-    if partitioned != [DAY]:
-        return f"the table is partitioned by {partitioned or 'nothing'}, wanted ['{DAY}']: move it away"
-    stored = pl.Schema(delta.schema())[DAY]
-    if stored != pl.Date:
-        return f"its column {DAY} is stored as {stored}, wanted Date: move the table away and write it anew"
-    if delta.protocol().min_reader_version > 1:
-        return f"it needs Delta reader version {delta.protocol().min_reader_version}, wanted 1: write it anew"
-    return None
 
 
 def _named_days(uri: str, days: Sequence[date]) -> list[date]:
@@ -707,7 +578,7 @@ def _filed(uri: str, written: DayFiles, asked: _DayWrite, schema: pl.Schema) -> 
         return files + written.empty(sorted(set(asked.kept) - counted(files).keys()), schema)
     except failures as error:
         raise StorageError(
-            f"{uri}: the files of {_days_text(asked.days)} cannot be written: {_said(error)}. Nothing was committed"
+            f"{uri}: the files of {_days_text(asked.days)} cannot be written: {said(error)}. Nothing was committed"
         ) from error
 
 
@@ -727,14 +598,6 @@ def _commit_of(table: str, version: int, files: Sequence[DayFile], days: Sequenc
     )
 
 
-def _delta_schema(delta: DeltaTable, schema: pl.Schema) -> Schema:
-    """The table's own schema, which commits no metadata, with the columns that are new to it."""
-    stored = delta.schema()
-    known = {each.name for each in stored.fields}
-    new = {name: dtype for name, dtype in schema.items() if name not in known}
-    return Schema([*stored.fields, *Schema.from_arrow(pl.Schema(new)).fields]) if new else stored
-
-
 def _exactly_next(commit_metadata: Mapping[str, Any]) -> CommitProperties:
     # Without a retry of its own deltalake commits the version after the one it read, or nothing.
     return CommitProperties(custom_metadata=dict(commit_metadata), max_commit_retries=0)
@@ -752,70 +615,6 @@ def _record(folder: TableFolder, version: int) -> CommitRecord:
         told["operation"],
         {name: value for name, value in told.items() if name not in _DELTAS_OWN and not name.startswith(STATED)},
     )
-
-
-def _in_stored_types(uri: str, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame | pl.LazyFrame:
-    """The frame with every column in a type that the lake keeps without loss."""
-    given = frame.collect_schema()
-    if DAY not in given:
-        raise RowsOutsideDaysError(f"{uri}: the frame has no column {DAY}, so its rows have no day")
-    if given[DAY] != pl.Date:
-        raise SchemaChangeRefusedError(f"{uri}: {DAY} is given as {given[DAY]}, wanted Date: cast it")
-    if len(given) == 1:
-        raise StorageError(f"{uri}: the frame has no column besides {DAY}, wanted at least one")
-    doubled = [name for name, count in Counter(map(str.casefold, given)).items() if count > 1]
-    if doubled:
-        raise StorageError(f"{uri}: columns named {doubled[0]!r} differ only in case, which Delta forbids")
-    stored = {name: _stored_type(f"{uri}: the column {name}", dtype) for name, dtype in given.items()}
-    casts = {name: dtype for name, dtype in stored.items() if dtype != given[name]}
-    return frame.cast(pl.Schema(casts)) if casts else frame
-
-
-def _stored_type(column: str, dtype: Any) -> pl.DataType:
-    if isinstance(dtype, pl.List | pl.Array):
-        return pl.List(_stored_type(f"{column}[]", dtype.inner))
-    if isinstance(dtype, pl.Struct) and dtype.fields:
-        parts = {part.name: _stored_type(f"{column}.{part.name}", part.dtype) for part in dtype.fields}
-        return pl.Struct(parts)
-    kind: type[pl.DataType] = dtype.base_type()
-    if kind in _LOSSLESS_CASTS:
-        return _LOSSLESS_CASTS[kind]
-    if kind in _KEPT_TYPES or dtype == _UTC_INSTANT:
-        return cast("pl.DataType", dtype)
-    if isinstance(dtype, pl.Datetime):
-        raise StorageError(
-            f"{column} is {dtype}; all times are UTC instants in microseconds: use .dt.replace_time_zone or "
-            ".dt.convert_time_zone('UTC'), and .dt.cast_time_unit('us')"
-        )
-    raise StorageError(f"{column} is {dtype}: {_REMEDIES.get(kind, 'the lake has no such type; cast it')}")
-
-
-def _schema_after(uri: str, delta: DeltaTable, given: pl.Schema, add_columns: Iterable[str]) -> pl.Schema:
-    """The stored columns, then the added ones; every other difference from the stored schema is refused."""
-    if fault := _layout_fault(delta):
-        raise SchemaChangeRefusedError(f"{uri}: {fault}")
-    stored = pl.Schema(delta.schema())
-    for name, dtype in stored.items():
-        if name not in given:
-            raise SchemaChangeRefusedError(
-                f"{uri}: the column {name}, stored as {dtype}, is missing from the frame; columns are never "
-                f"dropped: give it, or nulls as pl.lit(None, {dtype})"
-            )
-        if given[name] != dtype:
-            raise SchemaChangeRefusedError(
-                f"{uri}: the column {name} is stored as {dtype}, the frame gives {given[name]}; columns are "
-                "never retyped: cast it to the stored type, or give the new values a name of their own"
-            )
-    new = [name for name in given if name not in stored]
-    for name in new:
-        if name not in add_columns:
-            raise SchemaChangeRefusedError(
-                f"{uri}: the column {name} is not stored, the frame gives {given[name]}: leave it out, or "
-                f"name it in add_columns; stored are {', '.join(stored)}"
-            )
-    if unknown := set(add_columns) - set(given):
-        raise SchemaChangeRefusedError(f"{uri}: add_columns names {min(unknown)}, which the frame has not")
-    return pl.Schema({**stored, **{name: given[name] for name in new}})
 
 
 def _wait_s(attempt: int) -> float:

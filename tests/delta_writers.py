@@ -4,11 +4,13 @@ What belongs here: functions a spawned process can import, light on imports.
 What does not: assertions.
 """
 
+import os
 import random
 import sys
 from collections.abc import Sequence
 from datetime import date, timedelta
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
 import polars as pl
 
@@ -36,9 +38,11 @@ def rows_of(days: Sequence[date], rows: int, write: int) -> pl.DataFrame:
     ).with_columns(pl.col("write").cast(pl.Int64))
 
 
-def overwrite(root: str, table: str, days: Sequence[date], writer: int, times: int) -> list[tuple[int, int]]:
+def overwrite(
+    root: str, table: str, days: Sequence[date], writer: int, times: int, marks: Path | None = None
+) -> list[tuple[int, int]]:
     """Version and number of each of `times` writes of the days, begun when every writer is ready."""
-    store = DeltaStore(root)
+    store = DeltaStore(root, marks=marks)
     _barriers[0].wait(60)
     done = []
     for turn in range(times):
@@ -76,9 +80,14 @@ def days_of_write(write: int) -> list[date]:
     return sorted(FIRST + timedelta(at) for at in chance.sample(range(KILLED_DAYS), chance.randint(1, KILLED_DAYS)))
 
 
-def write_until_killed(root: str, table: str, first_write: int) -> None:
+def child_environment() -> dict[str, str]:
+    """The environment for a process that imports what this one does."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def write_until_killed(root: str, table: str, first_write: int, marks: Path | None = None) -> None:
     """Announces each write on standard output before it begins and after it ends, for ever."""
-    store = DeltaStore(root)
+    store = DeltaStore(root, marks=marks)
     sys.stdin.readline()
     write = first_write
     while True:
@@ -91,4 +100,4 @@ def write_until_killed(root: str, table: str, first_write: int) -> None:
 
 
 if __name__ == "__main__":
-    write_until_killed(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    write_until_killed(sys.argv[1], sys.argv[2], int(sys.argv[3]), *map(Path, sys.argv[4:]))
