@@ -6,6 +6,7 @@ What belongs here: arguments in, one call, an exit status out. What does not: wh
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from ml_assets.domain.errors import MlAssetsError
+from ml_assets.sentences import is_interruption, sentence_of
 from resources.home import open_home
 from resources.settings import home_path, prepare_process
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from ml_assets.launch import Launcher
 
 PORT = 3000
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status of a command: 0, or 1 after one clear sentence on what is wrong."""
+    """The exit status of a command: 0, 1 after one clear sentence on what is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="ml-assets", description="A production ML platform on Dagster.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="replay the whole shipped year; a second time it is a no-op")
@@ -46,9 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return COMMANDS[chosen.command](chosen)
-    except MlAssetsError as error:
-        print(f"ml-assets: {error}", file=sys.stderr)  # noqa: T201  this is the command line
-        return 1
+    except BaseException as error:
+        status = _told(error)
+        if status is not None:
+            return status
+        raise
+
+
+def _told(error: BaseException) -> int | None:
+    """The exit status of an error that has been told in a sentence; None for a bug, which shows its traceback."""
+    from resources.redaction import without_secrets
+
+    if is_interruption(error):
+        return INTERRUPTED
+    said = sentence_of(error, home_path())
+    if said is None:
+        sys.excepthook = lambda *raised: print(  # noqa: T201  this is the command line
+            without_secrets("".join(traceback.format_exception(*raised))), end="", file=sys.stderr
+        )
+        return None
+    print(f"ml-assets: {without_secrets(said)}", file=sys.stderr)  # noqa: T201
+    return 1
 
 
 def _demo(_: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from ml_assets.assets.retrain_decisions import retrain_decisions_asset
 from ml_assets.assets.training_sets import training_sets_asset
 from ml_assets.catalog import load_catalog
 from ml_assets.domain.specs import Catalog
+from resources.console import redacted_console
 from resources.delta_io_manager import DeltaDaysIO
 from resources.handles import ExtractsHandle, LakeHandle
 from resources.home import Home, open_home
@@ -51,6 +52,7 @@ def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
         sensors=[retrain_sensor(model.name, jobs[model.name]) for model in models],
         resources=dict(resources),
         executor=in_process_executor,
+        loggers={"console": redacted_console},
     )
 
 

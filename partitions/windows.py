@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 from dagster import TimeWindowPartitionMapping
 
+from ml_assets.domain.errors import DayError
 from partitions.days import DayRange
 
 
@@ -25,7 +26,7 @@ def trailing_days(look_back: int) -> TimeWindowPartitionMapping:
 def window_before(days: int) -> TimeWindowPartitionMapping:
     """The `days` days strictly before the partition; never the day itself."""
     if days < 1:
-        raise ValueError(f"a window before a day has at least one day; got {days}")
+        raise DayError(f"a window before a day has at least one day; got {days}")
     return TimeWindowPartitionMapping(start_offset=-days, end_offset=-1, allow_nonexistent_upstream_partitions=True)
 
 

@@ -40,6 +40,7 @@ from pydantic import Field
 
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.errors import RowsOutsideDaysError, ToolError
 from ml_assets.domain.local_days import DAY
 from partitions.days import days_between, key_of_day
 from resources.delta_store import Commit
@@ -125,7 +126,9 @@ class DeltaDaysIOManager(IOManager):
         run = days_between(context.asset_partition_keys)
         strays = sorted(day for day in obj.verdicts if day not in run)
         if strays:
-            raise ValueError(f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}")
+            raise RowsOutsideDaysError(
+                f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}; nothing was written"
+            )
         _record_days_ourselves(context)
         node = context.step_context.job_def.asset_layer.get(context.asset_key)
         code_version = node.code_version or ""
@@ -164,7 +167,7 @@ def _record_days_ourselves(context: OutputContext) -> None:
     # elsewhere (UI, daemon, CLI) gets it here, so that its planned records exist and a crash shows as failed.
     tags = context.step_context.dagster_run.tags
     if not isinstance(tags, dict):
-        raise TypeError("the run's tags cannot be amended; rejected days would be marked materialised")
+        raise ToolError("the run's tags cannot be amended; rejected days would be marked materialised")
     tags[DEFER_EVENTS] = "true"
 
 

@@ -42,6 +42,7 @@ from ml_assets.domain.errors import (
     StorageError,
     TableUnreadableError,
 )
+from resources.redaction import without_secrets
 
 DAY: Final = "partition_date"
 
@@ -436,8 +437,8 @@ class DeltaStore:
 
 
 def _said(error: BaseException | None) -> str:
-    """The error's own words in one line, without terminal colours and the native stack."""
-    lines = _COLOURS.sub("", str(error)).splitlines()
+    """The error's own words in one line, without secrets, terminal colours and the native stack."""
+    lines = _COLOURS.sub("", without_secrets(str(error))).splitlines()
     return " ".join(line.strip() for line in takewhile(lambda line: not _STACK_LINE.match(line), lines))
 
 

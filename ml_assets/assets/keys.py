@@ -5,6 +5,8 @@ What belongs here: asset keys. What does not: anything about their content.
 
 from dagster import AssetKey
 
+from ml_assets.domain.errors import CatalogError
+
 STAGES = (
     "events",
     "outcomes",
@@ -23,7 +25,7 @@ STAGES = (
 def key(stage: str, name: str) -> AssetKey:
     """The key of the asset `name` of a stage."""
     if stage not in STAGES:
-        raise ValueError(f"unknown stage {stage!r}; known are {', '.join(STAGES)}")
+        raise CatalogError(f"unknown stage {stage!r}; known are {', '.join(STAGES)}")
     return AssetKey([stage, name])
 
 
