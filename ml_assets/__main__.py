@@ -6,6 +6,7 @@ What belongs here: arguments in, one call, an exit status out. What does not: wh
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ml_assets.sentences import is_interruption, sentence_of
 from resources.home import open_home
 from resources.settings import home_path, prepare_process
 
@@ -31,13 +33,36 @@ if TYPE_CHECKING:
     from ml_assets.launch import Launcher, RunReport
 
 PORT = 3000
+INTERRUPTED = 130
 FAILED, SHORT = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status of a command: 0; 1 after one clear sentence on what is wrong; 2 when days were refused."""
+    """The exit status of a command: 0; 1 after one clear sentence; 2 when days were refused; 130 after Ctrl-C."""
     chosen = parser().parse_args(arguments)
-    return COMMANDS[chosen.command](chosen)
+    try:
+        return COMMANDS[chosen.command](chosen)
+    except BaseException as error:
+        status = _said(error)
+        if status is not None:
+            return status
+        raise
+
+
+def _said(error: BaseException) -> int | None:
+    """The exit status of an error that has been told in a sentence; None for a bug, which shows its traceback."""
+    from resources.redaction import without_secrets
+
+    if is_interruption(error):
+        return INTERRUPTED
+    said = sentence_of(error, home_path())
+    if said is None:
+        sys.excepthook = lambda *raised: print(  # noqa: T201  this is the command line
+            without_secrets("".join(traceback.format_exception(*raised))), end="", file=sys.stderr
+        )
+        return None
+    print(f"ml-assets: {without_secrets(said)}", file=sys.stderr)  # noqa: T201
+    return FAILED
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from dagster import Definitions, in_process_executor
 from ml_assets.assets import declared_graph, stage_asset, stages
 from ml_assets.catalog import load_catalog
 from ml_assets.domain.specs import Catalog
+from resources.console import redacted_console
 from resources.delta_io_manager import DeltaDaysIO
 from resources.handles import ExtractsHandle, LakeHandle
 from resources.home import Home, open_home
@@ -30,6 +31,7 @@ def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
         sensors=[*([retrain_sensor(jobs)] if jobs else []), *([in_step_sensor(graph)] if graph.assets else [])],
         resources=dict(resources),
         executor=in_process_executor,
+        loggers={"console": redacted_console},
     )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from ml_assets.domain.errors import DayError
+
 
 @dataclass(frozen=True, slots=True)
 class DayRange:
@@ -19,7 +21,7 @@ class DayRange:
 
     def __post_init__(self) -> None:
         if self.end < self.start:
-            raise ValueError(f"a range of days must not end before it starts: [{self.start}, {self.end})")
+            raise DayError(f"a range of days must not end before it starts: [{self.start}, {self.end})")
 
     def __iter__(self) -> Iterator[date]:
         return (self.start + timedelta(days=offset) for offset in range(len(self)))
@@ -59,17 +61,17 @@ def key_of_day(day: date) -> str:
 
 
 def day_of_key(key: str) -> date:
-    """The day of a partition key; ValueError says what came when it is none."""
+    """The day of a partition key; DayError says what came when it is none."""
     try:
         return date.fromisoformat(key)
     except ValueError as error:
-        raise ValueError(f"{key!r} is not a day; wanted YYYY-MM-DD, for example 2013-03-05.") from error
+        raise DayError(f"{key!r} is not a day; wanted YYYY-MM-DD, for example 2013-03-05.") from error
 
 
 def days_between(keys: Iterable[str]) -> DayRange:
     """The range that a run's contiguous partition keys cover; an empty one for no keys.
 
-    Raises ValueError for keys with holes: a run covers a range, and a hole would be filled in silence.
+    Raises DayError for keys with holes: a run covers a range, and a hole would be filled in silence.
     """
     days = sorted(day_of_key(key) for key in keys)
     if not days:
@@ -77,5 +79,5 @@ def days_between(keys: Iterable[str]) -> DayRange:
     covered = DayRange(days[0], days[-1] + timedelta(days=1))
     if len(covered) != len(days):
         missing = sorted(set(covered) - set(days))
-        raise ValueError(f"a run must cover a range without holes; {covered} lacks {missing[:5]}")
+        raise DayError(f"a run must cover a range without holes; {covered} lacks {missing[:5]}")
     return covered

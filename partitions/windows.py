@@ -8,6 +8,7 @@ Dagster every edge is same-day, because its backfills go wrong over windows.
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from ml_assets.domain.errors import DayError
 from partitions.days import DayRange
 
 
@@ -20,7 +21,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if not 0 <= self.last <= self.first:
-            raise ValueError(f"a window runs from a day to the same or a later one, never past D; got {self}")
+            raise DayError(f"a window runs from a day to the same or a later one, never past D; got {self}")
 
     def __str__(self) -> str:
         if self.first == self.last:
@@ -47,7 +48,7 @@ def trailing_days(look_back: int) -> Window:
 def window_before(days: int) -> Window:
     """The `days` days strictly before the partition; never the day itself."""
     if days < 1:
-        raise ValueError(f"a window before a day has at least one day; got {days}")
+        raise DayError(f"a window before a day has at least one day; got {days}")
     return Window(days, 1)
 
 

@@ -38,7 +38,7 @@ from dagster._core.definitions.data_version import (
 from pydantic import Field
 
 from ml_assets.domain.day_frame import DayBatch, DayFrame
-from ml_assets.domain.errors import CalendarError
+from ml_assets.domain.errors import RowsOutsideDaysError, ToolError
 from ml_assets.domain.local_days import DAY
 from partitions import DayRange
 from partitions.days import days_between, key_of_day
@@ -129,7 +129,9 @@ class DeltaDaysIOManager(IOManager):
         batch = obj.batch
         strays = sorted(day for day in (*batch.verdicts, *batch.empty, *batch.blocked) if day not in run)
         if strays:
-            raise CalendarError(f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}")
+            raise RowsOutsideDaysError(
+                f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}; nothing was written"
+            )
         _record_days_ourselves(context)
         node = context.step_context.job_def.asset_layer.get(context.asset_key)
         table, code_version = table_of(context.asset_key), node.code_version or ""
@@ -220,7 +222,7 @@ def _record_days_ourselves(context: OutputContext) -> None:
     # elsewhere (UI, daemon, CLI) gets it here, so that its planned records exist and a crash shows as failed.
     tags = context.step_context.dagster_run.tags
     if not isinstance(tags, dict):
-        raise CalendarError(
+        raise ToolError(
             "the run's tags cannot be amended, so refused days would be marked materialised; nothing was written. "
             "This Dagster release is not one the platform knows: install the pinned one."
         )

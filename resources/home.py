@@ -10,6 +10,9 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ml_assets.domain.errors import HomeError
 
@@ -17,56 +20,17 @@ LAYOUT = 2
 MARKER = "ml_assets.json"
 FOLDERS = ("lake", "extracts", "mlflow", "dagster")
 
+# Readers take a folder with '=' for a column, deltalake fails on some, and a SQLite URL ends at a question mark.
+UNFIT = frozenset("?%=[]\\^|")
+
 # What a launched run prints is kept for the UI. A run in this process prints to the terminal anyway, and keeping it
 # would start four processes a run.
-KEPT_LOGS = """local_compute_log_manager
-  class: LocalComputeLogManager
-  config: {{base_dir: "{base}/logs"}}"""
-NO_LOGS = """noop_compute_log_manager
-  class: NoOpComputeLogManager"""
 INSTANCE, IN_PROCESS = "dagster.yaml", "in_process.yaml"
-
-DAGSTER_YAML = """\
+WRITTEN = """\
 # Written by ml_assets; changes are overwritten. Stock SQLite storage opens a new engine for every record it
 # writes, which was the largest cost of a range run: these classes keep one pooled engine each.
-event_log_storage:
-  module: resources.dagster_storage
-  class: PooledSqliteEventLogStorage
-  config: {{base_dir: "{base}/storage"}}
-run_storage:
-  module: resources.dagster_storage
-  class: PooledSqliteRunStorage
-  config: {{base_dir: "{base}/storage"}}
-schedule_storage:
-  module: dagster._core.storage.schedules
-  class: SqliteScheduleStorage
-  config: {{base_dir: "{base}/storage"}}
-local_artifact_storage:
-  module: dagster._core.storage.root
-  class: LocalArtifactStorage
-  config: {{base_dir: "{base}"}}
-compute_logs:
-  module: dagster._core.storage.{logs}
-run_launcher:
-  module: dagster._core.launcher.default_run_launcher
-  class: DefaultRunLauncher
-concurrency:
-  # One writer a table: of two runs of one day begun from different inputs the later must not lose silently.
-  pools: {{default_limit: 1, granularity: op}}
-  runs: {{max_concurrent_runs: 2}}
-run_monitoring:
-  enabled: true
-  start_timeout_seconds: 300
-  free_slots_after_run_end_seconds: 30
-run_retries:
-  enabled: true
-  max_retries: 1
-  # A crash is worth another try, a failure of ours is not: it says what to do.
-  retry_on_asset_or_op_failure: false
-telemetry:
-  enabled: false
-nux:
-  enabled: false
+# One writer a table (pools): of two runs of one day begun from different inputs the later must not lose silently.
+# A crash is worth another try (run_retries), a failure of ours is not: it says what to do.
 """
 
 
@@ -101,8 +65,14 @@ def open_home(path: Path) -> Home:
     """The home at `path`, made whole first if there is none.
 
     Raises HomeError, and changes nothing, when the path cannot be written, holds something that is not a
-    home, or a home of another layout.
+    home, or a home of another layout, or holds a sign that tools misread in paths.
     """
+    unfit = sorted({sign for sign in str(path) if sign in UNFIT or not sign.isprintable()})
+    if unfit:
+        raise HomeError(
+            f"the home {str(path)!r} holds {unfit[0]!r}, which file readers and databases misread in a path (as any of "
+            f"{' '.join(sorted(UNFIT))}). Nothing was changed; set ML_ASSETS_HOME to a folder without it."
+        )
     try:
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             _make(path)
@@ -144,7 +114,10 @@ def _check(path: Path) -> None:
             "or set ML_ASSETS_HOME to a new folder."
         )
     if not os.access(path / "lake", os.W_OK):
-        raise PermissionError(13, "the folder cannot be written", str(path / "lake"))
+        raise HomeError(
+            f"the home {path} cannot be used: {path / 'lake'} cannot be written. Give it write permission or set "
+            "ML_ASSETS_HOME to a folder that can be written."
+        )
 
 
 def _make(path: Path) -> None:
@@ -163,11 +136,46 @@ def _make(path: Path) -> None:
 
 
 def _configure(dagster_home: Path) -> None:
-    for name, logs in ((INSTANCE, KEPT_LOGS), (IN_PROCESS, NO_LOGS)):
-        wanted = DAGSTER_YAML.format(base=dagster_home, logs=logs.format(base=dagster_home))
+    for name, keeps_logs in ((INSTANCE, True), (IN_PROCESS, False)):
+        settings = yaml.safe_dump(_instance(str(dagster_home), keeps_logs=keeps_logs), sort_keys=False)
+        wanted = WRITTEN + settings
         target = dagster_home / name
         if target.exists() and target.read_text() == wanted:
             continue
         fresh = target.with_suffix(f".{os.getpid()}")
         fresh.write_text(wanted)
         fresh.replace(target)
+
+
+def _instance(base: str, *, keeps_logs: bool) -> dict[str, Any]:
+    """The settings of Dagster's instance in the folder `base`."""
+    storage, core = {"base_dir": f"{base}/storage"}, "dagster._core"
+    logs = (
+        _class(f"{core}.storage.local_compute_log_manager", "LocalComputeLogManager", base_dir=f"{base}/logs")
+        if keeps_logs
+        else _class(f"{core}.storage.noop_compute_log_manager", "NoOpComputeLogManager")
+    )
+    return {
+        "event_log_storage": _class("resources.dagster_storage", "PooledSqliteEventLogStorage", **storage),
+        "run_storage": _class("resources.dagster_storage", "PooledSqliteRunStorage", **storage),
+        "schedule_storage": _class(f"{core}.storage.schedules", "SqliteScheduleStorage", **storage),
+        "local_artifact_storage": _class(f"{core}.storage.root", "LocalArtifactStorage", base_dir=base),
+        "compute_logs": logs,
+        "run_launcher": _class(f"{core}.launcher.default_run_launcher", "DefaultRunLauncher"),
+        "concurrency": {
+            "pools": {"default_limit": 1, "granularity": "op"},
+            "runs": {"max_concurrent_runs": 2},
+        },
+        "run_monitoring": {
+            "enabled": True,
+            "start_timeout_seconds": 300,
+            "free_slots_after_run_end_seconds": 30,
+        },
+        "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+    }
+
+
+def _class(module: str, name: str, **config: str) -> dict[str, Any]:
+    return {"module": module, "class": name, **({"config": config} if config else {})}

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from dagster import ConfigurableResource
 from pydantic import Field
 
+from ml_assets.domain.errors import ToolError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -90,7 +92,7 @@ class MlflowStore(ConfigurableResource):
         )
         checked = validate_config(schema, chosen)
         if not checked.success:
-            raise ValueError(f"dagster-mlflow refuses this configuration: {checked.errors}")
+            raise ToolError(f"dagster-mlflow refuses this configuration: {checked.errors}")
         return MlflowClient(tracking_uri=self.mlflow_tracking_uri)
 
     def _run_of(self, client: "MlflowClient", keys: Mapping[str, str]) -> str:

@@ -16,6 +16,13 @@ HOME_VARIABLE = "ML_ASSETS_HOME"
 LAKE_VARIABLE = "ML_ASSETS_LAKE"
 AZURE_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 STORAGE_OPTION_PREFIX = "ML_ASSETS_STORAGE_"
+# Words of the names of variables: with one of the first a value is a secret, with one of the second it is none.
+SECRET_WORDS = frozenset({"KEY", "SECRET", "TOKEN", "PASSWORD", "SAS", "CREDENTIAL", "CREDENTIALS", "SIGNATURE"})
+HARMLESS_WORDS = frozenset(
+    {"REGION", "ENDPOINT", "URL", "BUCKET", "ALLOW", "TIMEOUT", "RETRIES", "STYLE", "CONDITIONAL", "NAME", "ENABLE"}
+)
+CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "MINIO_", "MLFLOW_TRACKING_")
+SHORTEST_SECRET = 6
 # What other tools must find in the environment before they are imported: no telemetry, no surprises.
 PROCESS_ENVIRONMENT = {
     "DAGSTER_DISABLE_TELEMETRY": "true",
@@ -70,6 +77,23 @@ def storage_options() -> Mapping[str, str]:
         for name, value in os.environ.items()
         if name.startswith(STORAGE_OPTION_PREFIX)
     }
+
+
+def secrets() -> list[str]:
+    """What must never be said: values of storage options, and of the clouds' own variables, that may be credentials.
+
+    In doubt a value is one. Not hidden are options whose name says that they are none, and what is so short that hiding
+    it would only garble messages.
+    """
+    return [value for name, value in os.environ.items() if _is_secret(name, value)]
+
+
+def _is_secret(name: str, value: str) -> bool:
+    words = set(name.removeprefix(STORAGE_OPTION_PREFIX).upper().split("_"))
+    if name.startswith(STORAGE_OPTION_PREFIX):
+        harmless = not words & SECRET_WORDS and words & HARMLESS_WORDS and not {"@", "?"} & set(value)
+        return len(value) >= SHORTEST_SECRET and not harmless
+    return name.startswith(CLOUDS) and len(value) >= SHORTEST_SECRET and bool(words & SECRET_WORDS)
 
 
 def prepare_process(home: Path | None = None) -> None:

@@ -19,6 +19,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from ml_assets.domain.errors import StorageError, TableUnreadableError
 from resources.day_files import DAY
+from resources.redaction import without_secrets
 from resources.table_folder import TableFolder
 
 _ONE_DAY = timedelta(days=1)
@@ -164,6 +165,6 @@ class TableSnapshot:
 
 
 def said(error: BaseException | None) -> str:
-    """The error's own words in one line, without terminal colours and the native stack."""
-    lines = _COLOURS.sub("", str(error)).splitlines()
+    """The error's own words in one line, without secrets, terminal colours and the native stack."""
+    lines = _COLOURS.sub("", without_secrets(str(error))).splitlines()
     return " ".join(line.strip() for line in takewhile(lambda line: not _STACK_LINE.match(line), lines))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from ml_assets.domain.errors import ToolError
 from resources.mlflow_store import MlflowStore
 
 RECORD = {
@@ -61,5 +62,5 @@ def test_the_configuration_is_dagster_mlflows() -> None:
 
     assert {"experiment_name", "mlflow_tracking_uri"} <= set(CONFIG_SCHEMA)
     broken = MlflowStore.model_construct(experiment_name=3, mlflow_tracking_uri="sqlite:///x", artifact_root="x")
-    with pytest.raises(ValueError, match="dagster-mlflow refuses"):
+    with pytest.raises(ToolError, match="dagster-mlflow refuses"):
         broken._client()

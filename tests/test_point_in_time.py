@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from ml_assets.domain.errors import PointInTimeError
 from ml_assets.domain.evaluation import roc_auc
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import as_of, asked_for, feature_rows, newest_known
@@ -134,7 +135,7 @@ def test_a_row_without_a_time_is_refused(side):
         rows = rows.with_columns(emptied)
     else:
         asking = asking.with_columns(emptied)
-    with pytest.raises(ValueError, match=f"{side} has 1 nulls"):
+    with pytest.raises(PointInTimeError, match=f"{side} has 1 nulls"):
         as_of(asking, rows, ("plane",), ("wind",), minutes(5))
 
 
@@ -163,7 +164,7 @@ def test_newest_known_gives_the_place_in_its_order(rows, asking, max_age):
 def test_more_entities_and_time_than_one_integer_holds_is_an_error_not_a_wrong_answer():
     codes = np.array([0, 2**40], dtype=np.int64)
     times = np.array([0, 2**40], dtype=np.int64)
-    with pytest.raises(OverflowError, match="do not fit one 63-bit key"):
+    with pytest.raises(PointInTimeError, match="do not fit one 63-bit key"):
         newest_known(codes, times, codes, times, 1)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from ml_assets.domain.errors import CatalogError
 from ml_assets.domain.local_days import DAY
 
 _SEEDS = (0x6D6C, 0x6173)
@@ -56,7 +57,7 @@ def code_fingerprint(function: Callable[..., Any]) -> str:
     """
     source = inspect.getsourcefile(function)
     if source is None:
-        raise ValueError(f"{function!r} has no source file, so changes to it could not be noticed")
+        raise CatalogError(f"{function!r} has no source file, so changes to it could not be noticed")
     return fingerprint(inspect.getsource(inspect.getmodule(function) or function))
 
 

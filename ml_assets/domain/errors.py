@@ -17,6 +17,18 @@ class CalendarError(MlAssetsError):
     """A day or a range lies outside the workload's calendar."""
 
 
+class DayError(CalendarError, ValueError):
+    """What came is no day, or no range of days: misspelt, ending before it starts, with holes."""
+
+
+class PointInTimeError(MlAssetsError, ValueError):
+    """Rows that cannot be joined as of an instant: a time is missing, or too many entities over too long a time."""
+
+
+class ToolError(MlAssetsError):
+    """Dagster or MLflow does not take what the platform relies on; their versions are pinned for that reason."""
+
+
 class HomeError(MlAssetsError):
     """The home directory cannot be used: unwritable, half-written, of another layout, in use."""
 

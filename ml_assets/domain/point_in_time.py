@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
+from ml_assets.domain.errors import PointInTimeError
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import FEATURE_SEPARATOR, FeatureGroupSpec, ModelSpec
 
@@ -112,7 +113,7 @@ def newest_known(
     origin = min(int(known_at.min()), int(asked_at.min()))
     span = max(int(known_at.max()), int(asked_at.max())) - origin + 1
     if (int(codes.max(initial=0)) + 1) > (2**62) // span:
-        raise OverflowError(f"{int(codes.max()) + 1} entities over {span} µs do not fit one 63-bit key")
+        raise PointInTimeError(f"{int(codes.max()) + 1} entities over {span} µs do not fit one 63-bit key")
     packed = codes * span + (known_at - origin)
     order = np.arange(len(packed)) if bool(np.all(packed[:-1] <= packed[1:])) else np.argsort(packed, kind="stable")
     in_order = packed[order]
@@ -138,7 +139,7 @@ def _entity_codes(rows: pl.DataFrame, asking: pl.DataFrame, entity: Sequence[str
 
 def _microseconds(times: pl.Series) -> Microseconds:
     if times.null_count():
-        raise ValueError(f"{times.name} has {times.null_count()} nulls; a time is needed on every row")
+        raise PointInTimeError(f"{times.name} has {times.null_count()} nulls; a time is needed on every row")
     return times.cast(pl.Datetime("us", "UTC")).to_physical().to_numpy()
 
 
