@@ -54,7 +54,7 @@ class Lake:
         snapshot = self.store.snapshot(_rejections(table))
         if snapshot is None or end <= start or not any(start <= day < end for day in snapshot.days()):
             return {}
-        rows = snapshot.scan(start, end).filter(within(start, end)).select(DAY, REASONS).collect()
+        rows = snapshot.collect(snapshot.scan(start, end).filter(within(start, end)).select(DAY, REASONS))
         return {day: "; ".join(json.loads(reasons)) for day, reasons in rows.iter_rows()}
 
     def write(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> Commit | None:
@@ -106,7 +106,7 @@ class Lake:
         snapshot = self.store.snapshot(f"{REQUESTS}/{model}")
         if snapshot is None:
             return {}
-        return dict(snapshot.scan(start, end).select(DAY, "reason").collect().iter_rows())
+        return dict(snapshot.collect(snapshot.scan(start, end).select(DAY, "reason")).iter_rows())
 
     def _reject(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
         # A blocked day may hold rows of an earlier run: what reads it must leave it out like a red one.
