@@ -94,8 +94,13 @@ class Lake:
         snapshot = self.store.snapshot(_refusals(table))
         if snapshot is None or end <= start or not any(start <= day < end for day in snapshot.days()):
             return {}
+<<<<<<< HEAD
         rows = snapshot.scan(start, end).filter(within(start, end)).select(DAY, "state", REASONS).collect()
         return {day: (state, "; ".join(json.loads(reasons))) for day, state, reasons in rows.iter_rows()}
+=======
+        rows = snapshot.collect(snapshot.scan(start, end).filter(within(start, end)).select(DAY, REASONS))
+        return {day: "; ".join(json.loads(reasons)) for day, reasons in rows.iter_rows()}
+>>>>>>> store
 
     def record(self, table: str) -> pl.DataFrame:
         """What is on record of every day of a table, refused days included: one row a day, in day order."""
@@ -104,7 +109,8 @@ class Lake:
         red_days = sorted(refused.days()) if refused else []
         if not red_days or refused is None:
             return good
-        states = refused.scan(red_days[0], red_days[-1] + timedelta(days=1)).select(DAY, "state", REASONS).collect()
+        scanned = refused.scan(red_days[0], red_days[-1] + timedelta(days=1))
+        states = refused.collect(scanned.select(DAY, "state", REASONS))
         red = (
             self.index.of(_refusals(table))
             .drop("why")
@@ -191,7 +197,23 @@ class Lake:
         snapshot = self.store.snapshot(table)
         return snapshot.schema() if snapshot else {}
 
+<<<<<<< HEAD
     def _refuse(self, table: str, batch: DayBatch, read: Read, metadata: Mapping[str, str]) -> None:
+=======
+    def ask(self, model: str, day: date, reason: str) -> None:
+        """Records that a person asked for a model to be trained at a day."""
+        row = pl.DataFrame({DAY: [day], "reason": [reason]}, schema={DAY: pl.Date, "reason": pl.String})
+        self.store.replace_days(f"{REQUESTS}/{model}", row, [day])
+
+    def asked(self, model: str, start: date, end: date) -> dict[date, str]:
+        """The days of `[start, end)` for which a person asked, with the reason given."""
+        snapshot = self.store.snapshot(f"{REQUESTS}/{model}")
+        if snapshot is None:
+            return {}
+        return dict(snapshot.collect(snapshot.scan(start, end).select(DAY, "reason")).iter_rows())
+
+    def _reject(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
+>>>>>>> store
         # A blocked day may hold rows of an earlier run: what reads it must leave it out like a red one.
         reasons = {
             **{day: (BLOCKED, [reason]) for day, reason in batch.blocked.items()},
