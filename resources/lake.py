@@ -5,7 +5,8 @@ What does not: how Delta is written (`delta_store.py`), what Dagster is told (`d
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,10 +16,12 @@ import polars as pl
 
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.errors import TableUnreadableError
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.planning import DayRecords, day_records
 from resources.delta_store import DeltaStore, TableSnapshot
 from resources.records import DayNote, RecordIndex, as_metadata, withdrawal
+from resources.table_snapshot import READ_FAILURES
 
 REASONS = "reasons"
 RED, BLOCKED = "red", "blocked"
@@ -94,13 +97,8 @@ class Lake:
         snapshot = self.store.snapshot(_refusals(table))
         if snapshot is None or end <= start or not any(start <= day < end for day in snapshot.days()):
             return {}
-<<<<<<< HEAD
-        rows = snapshot.scan(start, end).filter(within(start, end)).select(DAY, "state", REASONS).collect()
+        rows = snapshot.collect(snapshot.scan(start, end).filter(within(start, end)).select(DAY, "state", REASONS))
         return {day: (state, "; ".join(json.loads(reasons))) for day, state, reasons in rows.iter_rows()}
-=======
-        rows = snapshot.collect(snapshot.scan(start, end).filter(within(start, end)).select(DAY, REASONS))
-        return {day: "; ".join(json.loads(reasons)) for day, reasons in rows.iter_rows()}
->>>>>>> store
 
     def record(self, table: str) -> pl.DataFrame:
         """What is on record of every day of a table, refused days included: one row a day, in day order."""
@@ -122,6 +120,23 @@ class Lake:
     def records(self, tables: Iterable[str]) -> dict[str, DayRecords]:
         """What the planner needs of every table: contents, fingerprints, states."""
         return {table: day_records(self.record(table)) for table in tables}
+
+    @contextmanager
+    def reading(self, tables: Iterable[str]) -> Iterator[None]:
+        """While rows of tables are read: a failure that a damaged file explains says which file and what to do.
+
+        Raises:
+            TableUnreadableError: a data file of one of the tables is missing or damaged; it names the day.
+        """
+        try:
+            yield
+        except READ_FAILURES as error:
+            for table in tables:
+                snapshot = self.store.snapshot(table)
+                damage = snapshot.damage() if snapshot else None
+                if damage:
+                    raise TableUnreadableError(damage) from error
+            raise
 
     def versions(self, tables: Iterable[str]) -> dict[str, int]:
         """The newest version of every table, and of its refusals; −1 for what is not there."""
@@ -197,23 +212,7 @@ class Lake:
         snapshot = self.store.snapshot(table)
         return snapshot.schema() if snapshot else {}
 
-<<<<<<< HEAD
     def _refuse(self, table: str, batch: DayBatch, read: Read, metadata: Mapping[str, str]) -> None:
-=======
-    def ask(self, model: str, day: date, reason: str) -> None:
-        """Records that a person asked for a model to be trained at a day."""
-        row = pl.DataFrame({DAY: [day], "reason": [reason]}, schema={DAY: pl.Date, "reason": pl.String})
-        self.store.replace_days(f"{REQUESTS}/{model}", row, [day])
-
-    def asked(self, model: str, start: date, end: date) -> dict[date, str]:
-        """The days of `[start, end)` for which a person asked, with the reason given."""
-        snapshot = self.store.snapshot(f"{REQUESTS}/{model}")
-        if snapshot is None:
-            return {}
-        return dict(snapshot.collect(snapshot.scan(start, end).select(DAY, "reason")).iter_rows())
-
-    def _reject(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
->>>>>>> store
         # A blocked day may hold rows of an earlier run: what reads it must leave it out like a red one.
         reasons = {
             **{day: (BLOCKED, [reason]) for day, reason in batch.blocked.items()},
