@@ -210,17 +210,17 @@ def test_a_killed_writer_between_commit_and_mark_leaves_a_table_that_is_read_and
 
 def test_a_mark_that_cannot_be_read_is_no_missing_mark(tmp_path: Path) -> None:
     store = written(tmp_path, marks=True)
-    path = tmp_path / "marks" / "events__flights.json"
+    path = tmp_path / "marks" / "events" / "flights.json"
     assert json.loads(path.read_text())["version"] == 2
     path.write_text("")
-    with pytest.raises(StorageError, match=r"events__flights.json of the table events/flights cannot be read"):
+    with pytest.raises(StorageError, match=r"marks/events/flights.json of the table events/flights cannot be read"):
         store.snapshot(TABLE)
     counts_again(store, ALL)
 
 
 def test_a_commit_whose_mark_cannot_be_written_says_so(tmp_path: Path) -> None:
     store = written(tmp_path, marks=True)
-    (tmp_path / "marks" / f"events__flights.{os.getpid()}").mkdir()
+    (tmp_path / "marks" / "events" / f"flights.json.{os.getpid()}").mkdir()
     with pytest.raises(StorageError, match="version 3 was committed, but its mark cannot be written"):
         store.replace_days(TABLE, rows_of(DAYS[:1], 2, 9), DAYS[:1])
     snapshot = store.snapshot(TABLE)
@@ -242,7 +242,7 @@ def test_marks_of_writers_at_once_end_at_the_newest_version(tmp_path: Path) -> N
     mark = Marks(tmp_path / "marks").read(TABLE)
     assert mark is not None
     assert (mark.version, mark.days) == (45, 3)
-    assert sorted(path.name for path in (tmp_path / "marks").iterdir()) == [".lock", "events__flights.json"]
+    assert [path.name for path in (tmp_path / "marks" / "events").iterdir()] == ["flights.json"]
 
 
 def test_a_mark_never_goes_back(tmp_path: Path) -> None:
