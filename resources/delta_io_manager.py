@@ -42,6 +42,7 @@ from ml_assets.domain.local_days import DAY
 from partitions.days import days_between, key_of_day
 from resources.delta_store import Commit, DeltaStore
 from resources.lake import Lake
+from resources.settings import marks_folder
 
 # Dagster's internal tag: with it a run records only the materialisations its code yields. Without it a range
 # run marks every day of the range materialised, rejected ones too, and gives all of them one data version.
@@ -152,7 +153,8 @@ class DeltaDaysIO(DeltaLakeIOManager):
         options = self.storage_options
         chosen = {} if isinstance(options, LocalConfig) else options.str_dict()
         client = self.client_options.str_dict() if self.client_options else {}
-        return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options})))
+        merged = {**chosen, **client, **self.object_store_options}
+        return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, merged, marks_folder(self.root_uri))))
 
 
 def _newest_record(context: InputContext | OutputContext) -> int:

@@ -11,6 +11,7 @@ from pydantic import Field
 from resources.delta_store import DeltaStore
 from resources.extracts import Extracts
 from resources.lake import Lake
+from resources.settings import marks_folder
 
 
 class LakeHandle(ConfigurableResource):
@@ -21,7 +22,7 @@ class LakeHandle(ConfigurableResource):
 
     def lake(self) -> Lake:
         """The lake at the configured root."""
-        return Lake(DeltaStore(self.root_uri, self.object_store_options))
+        return Lake(DeltaStore(self.root_uri, self.object_store_options, marks_folder(self.root_uri)))
 
 
 class ExtractsHandle(ConfigurableResource):

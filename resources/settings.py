@@ -5,9 +5,12 @@ What does not: decisions, directories being made (`home.py`).
 """
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 HOME_VARIABLE = "ML_ASSETS_HOME"
 STORAGE_OPTION_PREFIX = "ML_ASSETS_STORAGE_"
@@ -40,6 +43,18 @@ def checkout() -> Path:
 def lake_root(home: Path) -> str:
     """Where the lake lies: `$ML_ASSETS_LAKE` (an object store's URI), or `lake` in the home."""
     return os.environ.get("ML_ASSETS_LAKE") or str(home / "lake")
+
+
+def marks_folder(root: str) -> Path:
+    """Where the last commits of the lake at `root` are recorded: beside a local lake, `<home>/marks` for the home's.
+
+    For an object store a folder in the home: what this machine has seen.
+    """
+    parts = urlsplit(root)
+    if "://" in root and parts.scheme != "file":
+        return home_path() / "marks" / re.sub(r"\W+", "_", root)
+    lake = Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(root)
+    return lake.with_name("marks" if lake.name == "lake" else f"{lake.name}_marks")
 
 
 def storage_options() -> Mapping[str, str]:

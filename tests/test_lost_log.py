@@ -14,11 +14,16 @@ from pathlib import Path
 import delta_writers
 import polars as pl
 import pytest
+from dagster import build_init_resource_context
+from dagster_deltalake import LocalConfig
 from delta_writers import FIRST, KILLED_DAYS, rows_of
 from deltalake import DeltaTable, write_deltalake
 
 from ml_assets.domain.errors import LogLostError, StorageError, TableUnreadableError
+from resources.delta_io_manager import DeltaDaysIO
 from resources.delta_store import DAY, DeltaStore
+from resources.handles import LakeHandle
+from resources.settings import marks_folder
 from resources.table_marks import Mark, Marks
 
 TABLE = "events/flights"
@@ -328,3 +333,40 @@ def test_opening_with_the_checks_costs_no_more_than_twice_the_bare_opening(tmp_p
         return min(times)
 
     assert fastest(lambda: store.snapshot(TABLE)) < 2 * fastest(lambda: DeltaTable(store.uri(TABLE)))
+
+
+# As it is wired.
+
+
+@pytest.mark.parametrize(
+    ("root", "marks"),
+    [
+        ("{}/lake", "{}/marks"),
+        ("{}/lake/", "{}/marks"),
+        ("file://{}/lake", "{}/marks"),
+        ("{}/other", "{}/other_marks"),
+        ("s3://bucket/lake", "{}/home/marks/s3_bucket_lake"),
+    ],
+)
+def test_marks_lie_beside_a_local_lake_and_in_the_home_for_an_object_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, marks: str
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
+    assert marks_folder(root.format(tmp_path)) == Path(marks.format(tmp_path))
+
+
+def test_the_platforms_own_doors_to_the_lake_keep_marks(tmp_path: Path) -> None:
+    root = str(tmp_path / "lake")
+    stores = [LakeHandle(root_uri=root).lake().store, door_of_runs(root)]
+    for store in stores:
+        store.replace_days(TABLE, rows_of(DAYS[:1], 3, 0), DAYS[:1])
+    assert Marks(tmp_path / "marks").read(TABLE) is not None
+    shutil.rmtree(root)
+    for store in stores:
+        refused(store, "the whole table is gone")
+
+
+def door_of_runs(root: str) -> DeltaStore:
+    """The store behind the IO manager."""
+    io = DeltaDaysIO(root_uri=root, storage_options=LocalConfig()).create_io_manager(build_init_resource_context())
+    return io._lake.store
