@@ -783,10 +783,12 @@ def test_records_are_read_from_one_row_a_day() -> None:
 
 def test_records_take_on_the_days_of_a_run() -> None:
     held = replace(records_of({1: 5, 2: 6}), inputs={"own": np.array([8, 9], np.uint64)})
-    then = held.with_content([day(0), day(2)], np.array([4, 0], np.uint64))
+    then = held.with_content([day(0), day(2)], np.array([4, 0], np.uint64), np.array([True, False]))
     assert then.days.tolist() == [day(number).toordinal() for number in range(3)]
     assert then.content.tolist() == [4, 5, 0]
     assert then.refused.tolist() == [False, False, True]
+    assert then.empty is not None
+    assert then.empty.tolist() == [True, False, False], "a day without rows adds nothing to what later days read"
     assert then.inputs["own"].tolist() == [UNRECORDED, 8, 9]
 
 

@@ -32,7 +32,7 @@ from pydantic import Field
 from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
-from ml_assets.domain.day_records import DayRecords, Hashes, content_keys, window_fingerprints
+from ml_assets.domain.day_records import DayRecords, Hashes, Mask, content_keys, window_fingerprints
 from ml_assets.domain.declared import Declared, Graph, Nature, Read
 from ml_assets.domain.errors import ArtefactError, DaysRefusedError, MissingPartitionError
 from ml_assets.domain.local_days import DAY
@@ -377,13 +377,18 @@ def notes_of(rows: pl.DataFrame, columns: Mapping[str, str]) -> dict[date, dict[
     }
 
 
-def _contents(batch: DayBatch) -> tuple[list[date], Hashes]:
-    """The days of a batch, in order, and the key of each one's content, 0 for refused days."""
+def _contents(batch: DayBatch) -> tuple[list[date], Hashes, Mask]:
+    """The days of a batch, in order, the key of each one's content, 0 for refused days, and which hold no rows."""
     hashes = content_hashes(batch.rows, leave_out=batch.leave_out, days=batch.accepted) if batch.accepted else {}
     days = sorted({*batch.accepted, *batch.refused})
     keys = dict(zip(hashes, content_keys(list(hashes.values())).tolist(), strict=True))
     refused = batch.refused
-    return days, np.array([0 if day in refused else keys[day] for day in days], np.uint64)
+    filled = set(batch.rows[DAY]) if batch.rows.height else set()
+    return (
+        days,
+        np.array([0 if day in refused else keys[day] for day in days], np.uint64),
+        np.array([day not in filled and day not in refused for day in days], np.bool_),
+    )
 
 
 def _nothing(why: str) -> Verdict:

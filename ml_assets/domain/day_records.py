@@ -92,12 +92,12 @@ class DayRecords:
             for row, there in zip(rows.tolist(), held.tolist(), strict=True)
         ]
 
-    def with_content(self, days: Days, content: Hashes) -> "DayRecords":
+    def with_content(self, days: Days, content: Hashes, empty: Mask) -> "DayRecords":
         """The records once these days, in day order, have this content (0: refused), as later days of a run see them.
 
-        What days that are new were computed from is not known.
+        `empty` are those without rows. What days that are new were computed from is not known.
         """
-        asked = DayRecords(ordinals(days), content, content == 0)
+        asked = DayRecords(ordinals(days), content, content == 0, empty=empty)
         union = np.union1d(self.days, asked.days).astype(np.int32)
         old, was_held = self.rows_of(union)
         new, is_asked = asked.rows_of(union)
@@ -116,6 +116,8 @@ class DayRecords:
         def flags(own: Mask | None) -> Mask:
             return np.zeros(len(union), np.bool_) if own is None else kept(own, 0) & ~is_asked
 
+        without_rows = flags(self.empty)
+        without_rows[is_asked] = empty[new[is_asked]]
         return replace(
             self,
             days=union,
@@ -123,7 +125,7 @@ class DayRecords:
             refused=refused,
             inputs={name: kept(values, UNRECORDED) for name, values in self.inputs.items()},
             changed_at=None if changed_at is None else kept(changed_at, UNKNOWN_VERSION),
-            empty=flags(self.empty),
+            empty=without_rows,
             blocked=flags(self.blocked),
             versions={name: kept(values, UNKNOWN_VERSION) for name, values in self.versions.items()},
         )
