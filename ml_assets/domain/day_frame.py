@@ -34,7 +34,7 @@ class DayBatch:
     """Rows to write, one verdict a day judged, and why the other days of the range are left out.
 
     `blocked` days cannot be computed because something they need is red or missing; `skipped` days have
-    nothing to compute, by design. `quarantined` holds rows that broke their contract, with reasons.
+    nothing to compute, by design. `quarantined` holds the refused rows: day, list of reasons, payload as JSON.
     `leave_out` names columns that are no part of the content (artefact bytes, run ids), `add_columns` those that may be
     new to the table.
     """
