@@ -107,10 +107,11 @@ def _why_unfit(source: SourceSpec, day: date, extract: pl.DataFrame) -> str:
     if found := misfits(extract.schema, delivered_types(source)):
         return f"the extract is not what the source declares ({'; '.join(found)}); deliver it again"
     numbers = extract[DAY].cast(pl.Date).to_physical()
-    strays = numbers.filter(numbers.ne_missing((day - EPOCH).days))
-    if strays.is_empty():
-        return ""
-    return f"it holds rows of {_day_of(strays.drop_nulls().min())}, wanted {day} alone; deliver the extract of {day}"
+    own = (day - EPOCH).days
+    for number in (None if numbers.null_count() else own, numbers.min(), numbers.max()):
+        if extract.height and number != own:
+            return f"it holds rows of {_day_of(number)}, wanted {day} alone; deliver the extract of {day}"
+    return ""
 
 
 def _day_of(number: object) -> str:
@@ -211,14 +212,14 @@ class _Rows:
 def _judged_rows(source: SourceSpec, delivered: _Delivered) -> _Rows:
     events, failures = _events(source, delivered)
     failures += [_contract_breaches(source, events, delivered.days), _strayed(source, events)]
-    columns = events.columns
-    placed = events.with_row_index(AT)
-    judged = _with_reasons(placed, failures)
-    doubles = _exact_doubles(judged, columns, delivered)
-    single = judged.join(doubles, on=AT, how="anti", maintain_order="left") if doubles.height else judged
-    contested = _contested_keys(source, single)
-    if contested.height:
-        single = _with_reasons(single.drop(WHY), [*failures, contested])
+    judged = _with_reasons(events.with_row_index(AT), failures)
+    twins = judged.filter(events.select(DAY, *source.keys).hash_rows().is_duplicated())
+    doubles = _exact_doubles(twins, events.columns, delivered)
+    single = judged
+    if twins.height:
+        contested = _contested_keys(source, twins.join(doubles, on=AT, how="anti"))
+        judged_again = _with_reasons(events.with_row_index(AT), [*failures, contested])
+        single = judged_again.join(doubles, on=AT, how="anti", maintain_order="left")
     return _Rows(
         good=single.filter(pl.col(WHY).is_null()).drop(WHY),
         bad=single.filter(pl.col(WHY).is_not_null()),
@@ -317,31 +318,33 @@ def _with_reasons(rows: pl.DataFrame, failures: list[pl.DataFrame]) -> pl.DataFr
     return rows.join(by_row, on=AT, how="left", maintain_order="left")
 
 
-def _exact_doubles(judged: pl.DataFrame, columns: list[str], delivered: _Delivered) -> pl.DataFrame:
+def _exact_doubles(twins: pl.DataFrame, columns: list[str], delivered: _Delivered) -> pl.DataFrame:
     """Place and day of every row that is there already: good rows by their event, bad ones as they were delivered.
 
     Two bad rows may differ only in what could not be made sense of, and then neither may be lost.
     """
-    twins = judged.filter(judged.select(columns).hash_rows().is_duplicated())
     good, bad = twins.filter(pl.col(WHY).is_null()), twins.filter(pl.col(WHY).is_not_null())
     if bad.height:
         bad = bad.select(AT, DAY, pl.col(WHY).list.join("\n"), delivered.payload(bad[AT]).alias(PAYLOAD))
     return pl.concat(
-        rows.join(rows.unique(same, keep="first"), on=AT, how="anti").select(AT, DAY)
+        rows.join(rows.unique(same, keep="first", maintain_order=True), on=AT, how="anti").select(AT, DAY)
         for rows, same in ((good, columns), (bad, [DAY, WHY, PAYLOAD] if bad.height else columns))
     )
 
 
-def _contested_keys(source: SourceSpec, rows: pl.DataFrame) -> pl.DataFrame:
+def _contested_keys(source: SourceSpec, twins: pl.DataFrame) -> pl.DataFrame:
     """Failures of rows that share their key on one day, bad rows included: nobody knows which of them is right."""
     keys = [DAY, *source.keys]
-    suspects = rows.filter(rows.select(keys).hash_rows().is_duplicated()).drop_nulls(keys)
-    return suspects.filter(pl.struct(keys).is_duplicated()).select(
-        pl.col(AT).alias("index"),
-        pl.format(
-            "{} came more than once with different contents, wanted each " + ", ".join(source.keys) + " once a day",
-            pl.concat_str(source.keys, separator="|"),
-        ).alias(REASON),
+    return (
+        twins.drop_nulls(keys)
+        .filter(pl.struct(keys).is_duplicated())
+        .select(
+            pl.col(AT).alias("index"),
+            pl.format(
+                "{} came more than once with different contents, wanted each " + ", ".join(source.keys) + " once a day",
+                pl.concat_str(source.keys, separator="|"),
+            ).alias(REASON),
+        )
     )
 
 
