@@ -50,9 +50,9 @@ def with_an_empty_column(extract: Path) -> None:
     pl.read_parquet(extract).with_columns(pl.lit(None, pl.String).alias("tailnum")).write_parquet(extract)
 
 
-def with_doubled_rows(extract: Path) -> None:
+def with_contradicting_rows(extract: Path) -> None:
     rows = pl.read_parquet(extract)
-    pl.concat([rows, rows.head(400)]).write_parquet(extract)
+    pl.concat([rows, rows.head(400).with_columns(pl.col("distance") + 1)]).write_parquet(extract)
 
 
 def with_bad_rows(share: float) -> Callable[[Path], None]:
@@ -73,7 +73,7 @@ DAMAGES = {
     "of another day": (of_another_day, "it holds rows of 2013-03-12"),
     "cut to a quarter": (cut_to_a_quarter, "rows came, wanted at least 300"),
     "with an empty column": (with_an_empty_column, "tailnum is 100.0% null, wanted at most 50.0%"),
-    "with doubled rows": (with_doubled_rows, "rows break the contract (58.0%)"),
+    "with rows that contradict others": (with_contradicting_rows, "rows break the contract (58.0%)"),
     "with too many bad rows": (with_bad_rows(0.1), "rows break the contract (10.0%)"),
 }
 
