@@ -19,6 +19,7 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from ml_assets.domain.errors import ExtractError, SourceError
+from ml_assets.domain.ingestion import told_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Archive, SourceSpec
 
@@ -49,7 +50,7 @@ class Extracts:
         All days appear together: they are written aside and moved in one rename. Raises SourceError when
         the archive is missing, truncated, or not the pinned one.
         """
-        if (self.root / source.name).is_dir():
+        if self._landed(source):
             return
         rows = source.prepare(_tables(source.archive, source.name)).collect()
         self.root.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,16 @@ class Extracts:
             shutil.rmtree(aside, ignore_errors=True)
             if not (self.root / source.name).is_dir():
                 raise
+
+    def _landed(self, source: SourceSpec) -> bool:
+        folder = self.root / source.name
+        try:
+            return folder.is_dir()
+        except OSError as error:
+            raise SourceError(
+                f"source {source.name!r}: its extracts at {folder} cannot be looked at ({told_of(error)}). "
+                "Give the platform's user access to the folder and rerun."
+            ) from error
 
     def read(self, source: SourceSpec, days: Iterable[date]) -> ReadExtracts:
         """The extracts of the given days, each on its own; a missing or unreadable day is named, not fatal.
@@ -88,8 +99,7 @@ def _read(path: Path) -> pl.DataFrame:
         raise
     except (Exception, PanicException) as error:
         # Damaged Parquet makes Polars fail in many ways, a panic among them, which is no Exception.
-        came = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ExtractError(f"the extract {path} cannot be read ({came}); deliver it again") from error
+        raise ExtractError(f"the extract {path} cannot be read ({told_of(error)}); deliver it again") from error
 
 
 def _expect_file(path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from ml_assets.domain.contracts import joint_checks
 from ml_assets.domain.errors import CatalogError
 from ml_assets.domain.ingestion import EVENT_TIME, delivered_types, event_types, misfits
 from ml_assets.domain.local_days import DAY
@@ -72,6 +73,11 @@ def _check_source(source: SourceSpec) -> None:
         raise CatalogError(
             f"{where}: its contract wants {', '.join(alone) or 'columns'} unique over all days, so one day could "
             "refuse another's rows. Name what is unique within a day in `keys` instead."
+        )
+    if joint := joint_checks(source.contract):
+        raise CatalogError(
+            f"{where}: its contract judges rows together in {', '.join(joint)}, wanted an answer for each row from that "
+            "row alone, for the rows of all days of a run are judged at once."
         )
     given = source.parse(pl.LazyFrame(schema=delivered_types(source))).collect_schema()
     if found := misfits(given, event_types(source)):

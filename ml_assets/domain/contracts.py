@@ -50,8 +50,22 @@ def contract_failures(frame: pl.DataFrame, contract: type[DataFrameModel]) -> pl
         contract.validate(frame, lazy=True)
     except SchemaErrors as errors:
         cases: pl.DataFrame = errors.failure_cases
-        return cases.select(pl.col("index").cast(pl.UInt32), _reason().alias(REASON))
+        return cases.rechunk().select(pl.col("index").cast(pl.UInt32), _reason().alias(REASON))
     return pl.DataFrame(schema=FAILURES)
+
+
+def joint_checks(contract: type[DataFrameModel]) -> list[str]:
+    """The checks of `contract` that give one answer for a frame instead of one for each of its rows."""
+    schema = contract.to_schema()
+    columns = {name: pl.Series([None, None], dtype=column.dtype.type) for name, column in schema.columns.items()}
+    two_rows = pl.DataFrame(columns).lazy()
+    checks = [("*", check) for check in schema.checks]
+    checks += [(name, check) for name, column in schema.columns.items() for check in column.checks]
+    return [str(check.name) for name, check in checks if _answers(check(two_rows, name).check_output) != 2]
+
+
+def _answers(output: pl.LazyFrame | pl.DataFrame | bool) -> int:
+    return 1 if isinstance(output, bool) else output.lazy().select(pl.len()).collect().item()
 
 
 def _reason() -> pl.Expr:

@@ -156,8 +156,7 @@ def _judged(source: SourceSpec, extracts: Mapping[date, pl.DataFrame]) -> Ingest
         raise
     except (Exception, PanicException) as error:
         # Polars, a contract and a source's own function may fail in any way; a day that makes them fail is refused.
-        came = (str(error).splitlines() or [""])[0]
-        raise ExtractError(f"its rows cannot be judged ({type(error).__name__}: {came}); deliver it again") from error
+        raise ExtractError(f"its rows cannot be judged ({told_of(error)}); deliver it again") from error
     _account(source, extracts, rows, accepted, quarantined)
     return Ingested(accepted, verdicts, quarantined)
 
@@ -184,7 +183,8 @@ class _Delivered:
             typed.append(in_types)
             failures += [each.with_columns(pl.col("index") + first) for each in lost]
             first += piece.height
-        return cls(pieces, pl.concat(typed), tuple(failures), len(extracts))
+        # Polars 2.1 may panic when text is put together of columns whose chunks differ, and each day is a chunk.
+        return cls(pieces, pl.concat(typed, rechunk=True), tuple(failures), len(extracts))
 
     def payload(self, at: pl.Series) -> pl.Series:
         """The rows at the given places, as they were delivered, as JSON."""
@@ -238,7 +238,7 @@ def _events(source: SourceSpec, delivered: _Delivered) -> tuple[pl.DataFrame, li
     events, lost = _in_types(parsed, event_types(source), source.empty_text)
     if not events[DAY].equals(delivered.typed[DAY], check_names=False):
         raise ExtractError(f"the source's parse changes {DAY} or the order of rows, wanted both as delivered; mend it")
-    return events, [*delivered.failures, *lost]
+    return events.rechunk(), [*delivered.failures, *lost]
 
 
 def _in_types(
@@ -296,7 +296,8 @@ def _strayed(source: SourceSpec, events: pl.DataFrame) -> pl.DataFrame:
     """Events whose local day is not the day of the extract they came in, or which have none."""
     zone = source.calendar.timezone
     own = events.select(_INDEX, DAY, own=local_day(pl.col(EVENT_TIME), zone))
-    return own.filter(pl.col("own").ne_missing(pl.col(DAY))).select(
+    strayed = own.filter(pl.col("own").ne_missing(pl.col(DAY))).rechunk()
+    return strayed.select(
         "index",
         pl.format(
             f"{EVENT_TIME}: its day in {zone} is {{}}, wanted {{}}",
@@ -338,6 +339,7 @@ def _contested_keys(source: SourceSpec, twins: pl.DataFrame) -> pl.DataFrame:
     return (
         twins.drop_nulls(keys)
         .filter(pl.struct(keys).is_duplicated())
+        .rechunk()
         .select(
             pl.col(AT).alias("index"),
             pl.format(
@@ -394,6 +396,15 @@ def _account(
                 f"source {source.name!r}, {day}: {extract.height} rows were delivered, but {told} were counted. "
                 "Nothing was written; this is a defect of the platform, report it with the extract."
             )
+
+
+def told_of(error: BaseException) -> str:
+    """What an error says, on one line that is the same whenever the same thing fails."""
+    if isinstance(error, PanicException):
+        # Its text names threads, which differ from run to run.
+        return "damage over which Polars gives up"
+    first_line = next(iter(str(error).splitlines()), "")
+    return first_line if isinstance(error, PolarsError | OSError) else f"{type(error).__name__}: {first_line}"
 
 
 def as_json(frame: pl.DataFrame) -> pl.Series:
