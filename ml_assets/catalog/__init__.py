@@ -76,8 +76,8 @@ def _check_source(source: SourceSpec) -> None:
         )
     if joint := joint_checks(source.contract):
         raise CatalogError(
-            f"{where}: its contract judges rows together in {', '.join(joint)}, wanted an answer for each row from that "
-            "row alone, for the rows of all days of a run are judged at once."
+            f"{where}: its contract judges rows together in {', '.join(joint)}, wanted an answer for each row from "
+            "that row alone, for the rows of all days of a run are judged at once."
         )
     given = source.parse(pl.LazyFrame(schema=delivered_types(source))).collect_schema()
     if found := misfits(given, event_types(source)):
