@@ -92,14 +92,24 @@ class Extracts:
 
 
 def _read(path: Path) -> pl.DataFrame:
+    # Over damaged files Polars' own reader panics, and aborts the process where a length asks for more memory than
+    # there is; Arrow's raises.
+    from pyarrow.parquet import ParquetFile
+
     try:
         _expect_file(path)
-        return pl.read_parquet(path, glob=False, hive_partitioning=False)
+        with ParquetFile(path) as file:
+            table = file.read()
+        # Arrow does not look at text while reading it, and Polars takes it for valid.
+        table.validate(full=True)
+        rows = pl.from_arrow(table)
     except ExtractError:
         raise
     except (Exception, PanicException) as error:
-        # Damaged Parquet makes Polars fail in many ways, a panic among them, which is no Exception.
         raise ExtractError(f"the extract {path} cannot be read ({told_of(error)}); deliver it again") from error
+    if not isinstance(rows, pl.DataFrame):
+        raise ExtractError(f"the extract {path} is no table; deliver it again")
+    return rows
 
 
 def _expect_file(path: Path) -> None:

@@ -406,38 +406,21 @@ def damaged(content: bytes, seed: int) -> bytes:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_damaged_files_cost_their_day_at_most(landed: Extracts, source: SourceSpec) -> None:
-    """Polars fails over some of them with a panic, which is no Exception."""
+    """Over some of them Polars' reader panics, and over the 600th of weather it aborts the process."""
     path = landed.path(source.name, BAD)
     healthy, good = read(landed, source), path.read_bytes()
-    refused = 0
-    for seed in range(300):
+    refused = readable = 0
+    for seed in range(1_000):
         path.write_bytes(damaged(good, seed))
         alone = landed.read(source, [BAD])
-        came = ingest(source, alone.rows, alone.unreadable)
-        refused += not came.verdicts[BAD].passed
-        if seed % 15 == 0:
-            in_range = read(landed, source)
-            assert of_day(in_range, BAD) == of_day(came, BAD), seed
+        refused += BAD in alone.unreadable
+        if alone.rows and (readable := readable + 1) % 5 == 0:
+            in_range, by_itself = read(landed, source), ingest(source, alone.rows, NOTHING)
+            assert of_day(in_range, BAD) == of_day(by_itself, BAD), seed
             for day in set(DAYS) - {BAD}:
                 assert of_day(in_range, day) == of_day(healthy, day), (seed, day)
-    assert refused > 200
-
-
-def test_a_panic_of_the_reader_is_a_reason(landed: Extracts) -> None:
-    path = landed.path("flights", BAD)
-    content = path.read_bytes()
-    for seed in range(400):
-        path.write_bytes(damaged(content, seed))
-        try:
-            pl.read_parquet(path)
-        except PanicException:
-            break
-        except PolarsError:
-            continue
-    else:
-        pytest.skip("this version of Polars panics over none of the damaged files")
-    (reason,) = read(landed, FLIGHTS).verdicts[BAD].reasons
-    assert reason == f"the extract {path} cannot be read (damage over which Polars gives up); deliver it again"
+    assert refused > 600
+    assert readable > 50
 
 
 def a_folder(path: Path) -> None:
@@ -551,6 +534,9 @@ def read_meters(extract: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+# Beyond the calendar its JSON is a panic.
+as_date = pl.struct(pl.col("value").cast(pl.Int32).cast(pl.Date))
+
 METERS = replace(
     WEATHER,
     name="meters",
@@ -595,6 +581,10 @@ def test_a_contract_that_fails_over_one_day_refuses_that_day():
 @pytest.mark.parametrize(
     ("parse", "reason"),
     [
+        (
+            lambda came: read_meters(came.with_columns(said=as_date.struct.json_encode())),
+            "its rows cannot be judged (Polars panics over it)",
+        ),
         (lambda came: read_meters(came.filter(pl.col("value") < 5)), "makes 1 events of 2 rows, wanted one of each"),
         (lambda came: read_meters(pl.concat([came, came.filter(pl.col("value") > 5)])), "makes 3 events of 2 rows"),
         (lambda came: read_meters(came.with_columns(pl.col("value").cast(pl.Int8))), "its rows cannot be judged"),
@@ -608,7 +598,7 @@ def test_a_contract_that_fails_over_one_day_refuses_that_day():
 )
 def test_a_parse_that_fails_over_one_day_refuses_that_day(parse: Callable, reason: str) -> None:
     extracts = {day: meters(day, [1.0, 2.0]) for day in DAYS}
-    extracts[BAD] = meters(BAD, [1.0, 999.0])
+    extracts[BAD] = meters(BAD, [1.0, 2.0**30])
     ingested = ingest(replace(METERS, parse=parse), extracts, NOTHING)
     assert [day for day, verdict in ingested.verdicts.items() if verdict.passed] == [DAYS[0], DAYS[2]]
     assert reason in ingested.verdicts[BAD].reasons[0]

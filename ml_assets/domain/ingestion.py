@@ -402,7 +402,7 @@ def told_of(error: BaseException) -> str:
     """What an error says, on one line that is the same whenever the same thing fails."""
     if isinstance(error, PanicException):
         # Its text names threads, which differ from run to run.
-        return "damage over which Polars gives up"
+        return "Polars panics over it"
     first_line = next(iter(str(error).splitlines()), "")
     return first_line if isinstance(error, PolarsError | OSError) else f"{type(error).__name__}: {first_line}"
 
