@@ -236,8 +236,7 @@ class Lake:
         holding = set(batch.quarantined[DAY]) | (kept.days() & set(judged) if kept else set())
         if not holding:
             return
-        payload = pl.struct(pl.exclude(REASONS)).struct.json_encode()
-        rows = batch.quarantined.select(DAY, pl.col(REASONS).list.join("; "), payload.alias("payload"))
+        rows = batch.quarantined.select(DAY, pl.col(REASONS).list.join("; "), "payload")
         self.store.replace_days(target, rows, sorted(holding), commit_metadata=metadata, allow_empty_days=True)
 
 

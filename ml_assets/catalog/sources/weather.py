@@ -16,7 +16,7 @@ class WeatherEvent(pa.DataFrameModel):
     """A good weather row."""
 
     partition_date: date
-    row_key: str = pa.Field(unique=True)
+    row_key: str
     origin: str = pa.Field(isin=("EWR", "JFK", "LGA"))
     event_time: Instant
     known_at: Instant
@@ -42,7 +42,9 @@ def prepare(tables: Inputs) -> pl.LazyFrame:
 
 def parse(extract: pl.LazyFrame) -> pl.LazyFrame:
     """Weather events in UTC."""
-    event_time = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC", time_unit="us")
+    event_time = pl.col("time_hour").str.to_datetime(
+        "%Y-%m-%dT%H:%M:%SZ", time_zone="UTC", time_unit="us", strict=False
+    )
     return extract.select(
         "partition_date",
         pl.format("{}|{}", "origin", "time_hour").alias("row_key"),
@@ -71,6 +73,19 @@ SOURCE = SourceSpec(
         sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
     ),
     prepare=prepare,
+    delivered={
+        "origin": pl.String,
+        "time_hour": pl.String,
+        "temp": pl.Float64,
+        "dewp": pl.Float64,
+        "humid": pl.Float64,
+        "wind_dir": pl.Int64,
+        "wind_speed": pl.Float64,
+        "wind_gust": pl.Float64,
+        "precip": pl.Float64,
+        "pressure": pl.Float64,
+        "visib": pl.Float64,
+    },
     parse=parse,
     contract=WeatherEvent,
     keys=("row_key",),
