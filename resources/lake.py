@@ -166,7 +166,9 @@ class Lake:
         stored = self.store.snapshot(table)
         held = stored.days() if stored else frozenset()
         known = dict(self.index.of(table).select(DAY, "content").iter_rows())
-        changed = [day for day in accepted if day not in held or known.get(day) != hashes[day]]
+        same = [day for day in accepted if day in held and known.get(day) == hashes[day]]
+        intact = _intact(stored, same, hashes, batch.leave_out) if stored and same else frozenset()
+        changed = [day for day in accepted if day not in intact]
         filled = set(rows[DAY])
         notes = {
             day: DayNote(hashes[day], day not in filled, batch.empty.get(day, ""), read.of(day)) for day in accepted
@@ -238,6 +240,24 @@ class Lake:
             return
         rows = batch.quarantined.select(DAY, pl.col(REASONS).list.join("; "), "payload")
         self.store.replace_days(target, rows, sorted(holding), commit_metadata=metadata, allow_empty_days=True)
+
+
+def _intact(
+    stored: TableSnapshot, days: list[date], hashes: Mapping[date, str], leave_out: frozenset[str]
+) -> frozenset[date]:
+    """The days whose stored rows are what their record says; one with a damaged file is not, and is written anew."""
+    intact: set[date] = set()
+    for start, end in [(days[0], days[-1] + timedelta(days=1))] + [(day, day + timedelta(days=1)) for day in days]:
+        try:
+            rows = stored.scan(start, end).filter(pl.col(DAY).is_in(days)).collect()
+        except READ_FAILURES:
+            continue
+        inside = [day for day in days if start <= day < end]
+        found = content_hashes(rows, leave_out=leave_out, days=inside)
+        intact |= {day for day in inside if found[day] == hashes[day]}
+        if len(inside) == len(days):
+            break
+    return frozenset(intact)
 
 
 def _refusals(table: str) -> str:
