@@ -33,22 +33,26 @@ class FlightEvent(pa.DataFrameModel):
     """A good flight row."""
 
     partition_date: date
-    row_key: str
-    carrier: str = pa.Field(str_matches=r"^[A-Z0-9]{2}$")
-    flight: int = pa.Field(ge=1, le=9999)
-    tailnum: str = pa.Field(nullable=True)
-    origin: str = pa.Field(isin=("EWR", "JFK", "LGA"))
-    dest: str = pa.Field(str_matches=r"^[A-Z]{3}$")
-    distance: int = pa.Field(ge=10, le=6000)
-    event_time: Instant
-    sched_arrival: Instant
-    known_at: Instant
-    departed_at: Instant = pa.Field(nullable=True)
-    dep_delay: int = pa.Field(nullable=True, ge=-120, le=3000)
-    arrived_at: Instant = pa.Field(nullable=True)
-    arr_delay: int = pa.Field(nullable=True, ge=-240, le=3000)
-    fate: str = pa.Field(isin=("arrived", "cancelled", "diverted"))
-    fate_known_at: Instant
+    row_key: str = pa.Field(description="date, carrier, number and airport of departure")
+    carrier: str = pa.Field(str_matches=r"^[A-Z0-9]{2}$", description="airline, two-letter code")
+    flight: int = pa.Field(ge=1, le=9999, description="flight number")
+    tailnum: str = pa.Field(nullable=True, description="aircraft; only cancelled flights lack it")
+    origin: str = pa.Field(isin=("EWR", "JFK", "LGA"), description="airport of departure")
+    dest: str = pa.Field(str_matches=r"^[A-Z]{3}$", description="destination")
+    distance: int = pa.Field(ge=10, le=6000, description="miles between the airports")
+    event_time: Instant = pa.Field(description="scheduled departure (UTC)")
+    sched_arrival: Instant = pa.Field(description="scheduled arrival (UTC)")
+    known_at: Instant = pa.Field(description="when the timetable was known: a day ahead (UTC)")
+    departed_at: Instant = pa.Field(nullable=True, description="when it left (UTC)")
+    dep_delay: int = pa.Field(
+        nullable=True, ge=-120, le=3000, description="minutes late at departure, known when it left"
+    )
+    arrived_at: Instant = pa.Field(nullable=True, description="when it landed (UTC)")
+    arr_delay: int = pa.Field(
+        nullable=True, ge=-240, le=3000, description="minutes late at arrival, known when it landed"
+    )
+    fate: str = pa.Field(isin=("arrived", "cancelled", "diverted"), description="arrived, cancelled or diverted")
+    fate_known_at: Instant = pa.Field(description="when its fate was known (UTC)")
 
     @pa.dataframe_check(name="departs_before_it_arrives")
     def departs_before_it_arrives(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805  pandera's protocol
