@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,8 @@ class Processes:
             if process is None:
                 continue
             process.send_signal(signal.SIGINT if name == "web" else signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=END_S)
-            except subprocess.TimeoutExpired:
-                pass
             _kill_group(process)
 
     def kill(self, *names: str) -> None:
@@ -119,10 +117,8 @@ class Processes:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(timeout=END_S)
 
 
@@ -514,7 +510,11 @@ mutation Terminate($runIds: [String!]!, $terminatePolicy: TerminateRunPolicy) {{
 }}"""
 CANCEL_BACKFILL = f"""
 mutation CancelBackfill($backfillId: String!) {{
-  cancelPartitionBackfill(backfillId: $backfillId) {{ __typename ... on CancelBackfillSuccess {{ backfillId }} {ERROR} }}
+  cancelPartitionBackfill(backfillId: $backfillId) {{
+    __typename
+    ... on CancelBackfillSuccess {{ backfillId }}
+    {ERROR}
+  }}
 }}"""
 TAGS_OF_DAY = f"""
 query ConfigPartitionForAssetJobQuery($repositoryName: String!, $repositoryLocationName: String!, $jobName: String!,
