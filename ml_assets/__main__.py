@@ -1,4 +1,4 @@
-"""The command line: `demo`, `ui`, `run`, `summary`.
+"""The command line: `demo`, `ui`, `run`, `plan`, `repair`, `status`, `retrain`, `summary`, `accept-loss`.
 
 What belongs here: arguments in, one call, an exit status out. What does not: what the commands do.
 """
@@ -7,6 +7,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,23 +19,31 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
 
-from ml_assets.domain.errors import MlAssetsError
 from resources.home import open_home
 from resources.settings import home_path, prepare_process
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from ml_assets.launch import Launcher
+    from ml_assets.domain.planning import DecisionWarning
+    from ml_assets.launch import Launcher, RunReport
 
 PORT = 3000
+FAILED, SHORT = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status of a command: 0, or 1 after one clear sentence on what is wrong."""
-    parser = argparse.ArgumentParser(prog="ml-assets", description="A production ML platform on Dagster.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    """The exit status of a command: 0; 1 after one clear sentence on what is wrong; 2 when days were refused."""
+    chosen = parser().parse_args(arguments)
+    return COMMANDS[chosen.command](chosen)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be typed."""
+    shown = argparse.ArgumentParser(prog="ml-assets", description="A production ML platform on Dagster.")
+    commands = shown.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="replay the whole shipped year; a second time it is a no-op")
     commands.add_parser("summary", help="print what the replay found")
     ui = commands.add_parser("ui", help="serve Dagster's UI and daemon over the home")
@@ -43,12 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("assets", help="<stage>/<name>, several joined by commas")
     run.add_argument("first", help="first day, YYYY-MM-DD")
     run.add_argument("last", nargs="?", help="last day, included; the first day when left out")
-    chosen = parser.parse_args(arguments)
-    try:
-        return COMMANDS[chosen.command](chosen)
-    except MlAssetsError as error:
-        print(f"ml-assets: {error}", file=sys.stderr)  # noqa: T201  this is the command line
-        return 1
+    run.add_argument("--anew", action="store_true", help="decide decisions that are on record anew")
+    commands.add_parser("plan", help="print what is out of step, in order, and why; run nothing")
+    repair = commands.add_parser("repair", help="compute days of assets, then all that rests on what changed")
+    repair.add_argument("assets", nargs="?", help="<stage>/<name>, several joined by commas; nothing: what is planned")
+    repair.add_argument("first", nargs="?", help="first day, YYYY-MM-DD")
+    repair.add_argument("last", nargs="?", help="last day, included; the first day when left out")
+    status = commands.add_parser("status", help="show how the last five weeks stand, and what to do about it")
+    status.add_argument("--html", type=Path, metavar="FILE", help="write it as one self-contained page instead")
+    retrain = commands.add_parser("retrain", help="train a model for a day although no trigger fired")
+    retrain.add_argument("model")
+    retrain.add_argument("day", help="YYYY-MM-DD")
+    retrain.add_argument("--reason", required=True, help="why; it is recorded as the day's decision")
+    loss = commands.add_parser(
+        "accept-loss", help="declare that what a table lost is lost: what is left counts from now on"
+    )
+    loss.add_argument("table", help="<stage>/<name>")
+    return shown
 
 
 def _demo(_: argparse.Namespace) -> int:
@@ -58,6 +78,9 @@ def _demo(_: argparse.Namespace) -> int:
     console = Console()
     began = time.monotonic()
     launcher = _launcher()
+    if not launcher.graph.assets:
+        console.print("The catalogue is empty: there is nothing to replay.")
+        return FAILED
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -71,10 +94,6 @@ def _demo(_: argparse.Namespace) -> int:
         def progress(step: str, done: int, total: int) -> None:
             if step not in tasks:
                 tasks[step] = shown.add_task(step, total=total)
-                if not console.is_terminal:
-                    console.print(f"{time.monotonic() - began:6.1f} s  {step}")
-            elif not console.is_terminal and done < total:
-                console.print(f"{time.monotonic() - began:6.1f} s  {step}, {done} of {total} days")
             shown.update(tasks[step], completed=done)
 
         replay = Replay(launcher, progress)
@@ -86,9 +105,9 @@ def _demo(_: argparse.Namespace) -> int:
         console.print("Nothing to do: this home has been replayed to the end already.")
     else:
         console.print(f"Replayed in {time.monotonic() - began:.0f} s.")
-    if replay.made_from_other_declarations:
+    if replay.made_from_other_code:
         console.print(
-            "The catalogue has changed since this home was replayed. Rebuild what changed in the UI, or "
+            "Days on record were computed by other declarations than today's. Rebuild what changed in the UI, or "
             "replay into a new home: ML_ASSETS_HOME=<new folder> make demo"
         )
     return 0
@@ -108,8 +127,101 @@ def _run(chosen: argparse.Namespace) -> int:
     days = parse_days(chosen.first, chosen.last)
     assets = chosen.assets.split(",")
     began = time.monotonic()
-    _launcher().run(assets, days)
-    Console().print(f"{', '.join(assets)} over {days}: done in {time.monotonic() - began:.1f} s.")
+    report = _launcher().run(assets, days, anew=chosen.anew)
+    return _told(f"{', '.join(assets)} over {days}", report, began)
+
+
+def _plan(_: argparse.Namespace) -> int:
+    from resources.overview import plan_of
+    from resources.run_tags import spoken
+
+    launcher = _launcher()
+    found = plan_of(launcher.lake, launcher.graph)
+    console = Console()
+    if not found.steps and not found.warnings:
+        console.print("Everything is in step: no day on record rests on content that has changed.")
+        return 0
+    if found.steps:
+        shown = Table(title="out of step, in the order in which it is computed anew")
+        for name in ("table", "days", "because"):
+            shown.add_column(name, overflow="fold")
+        for step in found.steps:
+            shown.add_row(step.table, spoken(step.days), step.reason)
+        console.print(shown)
+        days = sum(len(step.days) for step in found.steps)
+        tables = len({step.table for step in found.steps})
+        console.print(f"{days} days of {tables} tables; run them with: ml-assets repair")
+    if found.warnings:
+        console.print(_warnings(found.warnings))
+    return 0
+
+
+def _warnings(warnings: "Sequence[DecisionWarning]") -> Table:
+    """Decisions on record that rest on content which has changed since, a line a table and read."""
+    shown = Table(title="decisions that are kept, though what they rest on has changed since")
+    for name in ("table", "days", "newest"):
+        shown.add_column(name, overflow="fold")
+    by_read = dict.fromkeys((warning.table, warning.parent) for warning in warnings)
+    for table, parent in by_read:
+        found = [warning for warning in warnings if (warning.table, warning.parent) == (table, parent)]
+        last = found[-1]
+        shown.add_row(table, f"{len(found)} days, {found[0].day} to {last.day}", f"{last.day}: {last}")
+    return shown
+
+
+def _repair(chosen: argparse.Namespace) -> int:
+    from ml_assets.launch import parse_days
+    from ml_assets.repair import repair
+
+    launcher = _launcher()
+    console = Console()
+    asked = chosen.assets.split(",") if chosen.assets else []
+    days = parse_days(chosen.first, chosen.last) if chosen.first else None
+    began = time.monotonic()
+    report = repair(launcher, asked, days, console.print)
+    return _told("repair", report, began)
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    from ml_assets.status_page import status_page
+    from ml_assets.status_terminal import TerminalStatus
+    from resources.overview import statuses_of, work_of
+
+    launcher = _launcher()
+    reports = statuses_of(launcher.lake, launcher.graph, work_of(launcher.instance))
+    console = Console()
+    if not reports:
+        console.print(
+            "No day of any table is on record yet: run `ml-assets demo`, or `ml-assets run` for days of assets."
+        )
+        return 0
+    if chosen.html:
+        for report in reports:
+            page = chosen.html if len(reports) == 1 else chosen.html.with_stem(f"{chosen.html.stem}_{report.calendar}")
+            page.write_text(status_page(report), encoding="utf-8")
+            console.print(f"{report.headline}\nwritten to {page}")
+        return 0
+    for report in reports:
+        console.print(TerminalStatus(report))
+    return 0
+
+
+def _retrain(chosen: argparse.Namespace) -> int:
+    from ml_assets.launch import parse_days
+
+    began = time.monotonic()
+    day = parse_days(chosen.day, None).start
+    report = _launcher().retrain(chosen.model, day, chosen.reason)
+    return _told(f"retrain {chosen.model} {day}", report, began)
+
+
+def _accept_loss(chosen: argparse.Namespace) -> int:
+    launcher = _launcher()
+    launcher.known_asset(chosen.table)
+    said = launcher.lake.store.declare_loss(chosen.table)
+    Console().print(
+        f"{chosen.table}: {said or 'what is there now counts from here on'}. See what rests on it: ml-assets plan"
+    )
     return 0
 
 
@@ -117,6 +229,16 @@ def _ui(chosen: argparse.Namespace) -> int:
     from ml_assets.serve import serve
 
     return serve(open_home(home_path()), chosen.port)
+
+
+def _told(what: str, report: "RunReport", began: float) -> int:
+    """Prints what became of the days; the exit status."""
+    console = Console()
+    for line in report.lines():
+        console.print(line, highlight=False, soft_wrap=True)
+    verdict = "not all days are good" if report.short else "done"
+    console.print(f"{what}: {verdict} in {time.monotonic() - began:.1f} s.")
+    return SHORT if report.short else 0
 
 
 def _launcher() -> "Launcher":
@@ -128,7 +250,17 @@ def _launcher() -> "Launcher":
     return Launcher.of(home, load_catalog())
 
 
-COMMANDS = {"demo": _demo, "summary": _summary, "run": _run, "ui": _ui}
+COMMANDS = {
+    "accept-loss": _accept_loss,
+    "demo": _demo,
+    "plan": _plan,
+    "repair": _repair,
+    "retrain": _retrain,
+    "run": _run,
+    "status": _status,
+    "summary": _summary,
+    "ui": _ui,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,60 +7,37 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster import Definitions, in_process_executor
-from dagster_deltalake import LocalConfig
 
-from ml_assets.assets.calibrators import calibrators_asset
-from ml_assets.assets.champions import champions_asset
-from ml_assets.assets.drift_reports import drift_reports_asset
-from ml_assets.assets.events import events_asset
-from ml_assets.assets.features import features_asset
-from ml_assets.assets.models import models_asset
-from ml_assets.assets.outcomes import outcomes_asset
-from ml_assets.assets.performance_reports import performance_reports_asset
-from ml_assets.assets.predictions import predictions_asset
-from ml_assets.assets.retrain_decisions import retrain_decisions_asset
-from ml_assets.assets.training_sets import training_sets_asset
+from ml_assets.assets import declared_graph, stage_asset, stages
 from ml_assets.catalog import load_catalog
 from ml_assets.domain.specs import Catalog
 from resources.delta_io_manager import DeltaDaysIO
 from resources.handles import ExtractsHandle, LakeHandle
 from resources.home import Home, open_home
 from resources.mlflow_store import MlflowStore
-from resources.settings import home_path, lake_root, prepare_process, storage_options
-from sensors import retrain_job, retrain_sensor
+from resources.settings import home_path, prepare_process
+from sensors import in_step_sensor, retrain_job, retrain_sensor, status_assets
 
 
 def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
     """Dagster's definitions of everything in the catalogue, over the given resources."""
-    models = catalog.models.values()
-    jobs = {model.name: retrain_job(model.name) for model in models}
+    graph = declared_graph(catalog)
+    jobs = {model.name: retrain_job(model.name, model.calendar.owners) for model in catalog.models.values()}
+    declared = [stage_asset(stage, spec, catalog) for stage in stages() for spec in getattr(catalog, stage.of).values()]
     return Definitions(
-        assets=[
-            *map(events_asset, catalog.sources.values()),
-            *map(features_asset, catalog.features.values()),
-            *map(outcomes_asset, catalog.outcomes.values()),
-            *map(retrain_decisions_asset, models),
-            *(training_sets_asset(model, catalog) for model in models),
-            *(models_asset(model, catalog) for model in models),
-            *map(calibrators_asset, models),
-            *map(champions_asset, models),
-            *(predictions_asset(model, catalog) for model in models),
-            *(drift_reports_asset(model, catalog) for model in models),
-            *map(performance_reports_asset, models),
-        ],
+        assets=[*declared, *status_assets(graph)],
         jobs=list(jobs.values()),
-        sensors=[retrain_sensor(model.name, jobs[model.name]) for model in models],
+        sensors=[*([retrain_sensor(jobs)] if jobs else []), *([in_step_sensor(graph)] if graph.assets else [])],
         resources=dict(resources),
         executor=in_process_executor,
     )
 
 
 def resources_of(home: Home) -> dict[str, Any]:
-    """The resources over a home."""
-    root, options = lake_root(home.path), dict(storage_options())
+    """The resources over a home; what they are given here is for everybody to see."""
     return {
-        "io_manager": DeltaDaysIO(root_uri=root, storage_options=LocalConfig(), object_store_options=options),
-        "lake": LakeHandle(root_uri=root, object_store_options=options),
+        "io_manager": DeltaDaysIO(home=str(home.path)),
+        "lake": LakeHandle(home=str(home.path)),
         "extracts": ExtractsHandle(folder=str(home.extracts)),
         "mlflow": MlflowStore(
             experiment_name="ml_assets",

@@ -1,28 +1,69 @@
 """Runs assets over ranges of days in this process, on the instance of a home.
 
-What belongs here: opening the instance, one range run, turning a failed run into one clear error.
+What belongs here: opening the instance, one range run, what became of each of its days, one clear error.
 What does not: which runs make a year (`replay.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from dagster import AssetKey, DagsterInstance, Definitions
-from dagster._core.errors import DagsterError
+from dagster._utils.error import SerializableErrorInfo
 
+from ml_assets.assets import declared_graph
 from ml_assets.definitions import build_defs, resources_of
-from ml_assets.domain.errors import CalendarError, CatalogError, MlAssetsError
+from ml_assets.domain import errors
+from ml_assets.domain.declared import Graph
+from ml_assets.domain.errors import CalendarError, CatalogError, DaysRefusedError, MlAssetsError, RunFailedError
 from ml_assets.domain.specs import Catalog
 from partitions import DayRange, day_of_key, key_of_day
-from resources.delta_io_manager import DEFER_EVENTS
+from resources.delta_io_manager import DEFER_EVENTS, table_of
+from resources.handles import lake_of
 from resources.home import IN_PROCESS, Home
 from resources.lake import Lake
 from resources.run_owner import RunOwner, close_abandoned_runs
+from resources.run_tags import CAUSE, DAYS, LAUNCHED_BY, range_tags, spoken
 from resources.settings import prepare_process
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+COMMAND_LINE = "ml-assets"
+DONE, UNCHANGED, EMPTY, KEPT, REFUSED, BLOCKED = "done", "unchanged", "empty", "kept", "refused", "blocked"
+OUTCOMES = (DONE, UNCHANGED, EMPTY, KEPT, REFUSED, BLOCKED)
+SHORT = {DONE, UNCHANGED}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What became of every day of every asset of a run: `outcomes` by table and day, with the reason where due."""
+
+    run_id: str
+    outcomes: Mapping[tuple[str, date], tuple[str, str]] = field(default_factory=dict)
+
+    def of(self, outcome: str) -> list[tuple[str, date, str]]:
+        """The days with an outcome, in order: table, day, reason."""
+        return sorted((table, day, reason) for (table, day), (what, reason) in self.outcomes.items() if what == outcome)
+
+    @property
+    def short(self) -> bool:
+        """Whether any day was refused or blocked."""
+        return any(what in (REFUSED, BLOCKED) for what, _ in self.outcomes.values())
+
+    def lines(self) -> list[str]:
+        """How many days of which outcome, and the first reason of each that needs one."""
+        said = []
+        for outcome in OUTCOMES:
+            found = self.of(outcome)
+            if not found:
+                continue
+            count = f"{len(found)} {'day' if len(found) == 1 else 'days'} {outcome}"
+            if outcome in SHORT:
+                said.append(count)
+                continue
+            table, day, reason = found[0]
+            said.append(f"{count}, first {table} {day}: {reason}")
+        return said or ["nothing was out of step"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +75,7 @@ class Launcher:
     instance: DagsterInstance
     defs: Definitions = field(repr=False)
     owner: RunOwner = field(repr=False)
+    graph: Graph = field(repr=False)
 
     @classmethod
     def of(cls, home: Home, catalog: Catalog) -> "Launcher":
@@ -41,54 +83,78 @@ class Launcher:
         prepare_process(home.path)
         instance = DagsterInstance.from_config(str(home.dagster), IN_PROCESS)
         close_abandoned_runs(instance, home)
-        return cls(home, catalog, instance, build_defs(catalog, resources_of(home)), RunOwner.of(home))
+        defs = build_defs(catalog, resources_of(home))
+        return cls(home, catalog, instance, defs, RunOwner.of(home), declared_graph(catalog))
 
     @property
     def lake(self) -> Lake:
         """The lake of the home."""
-        handle = resources_of(self.home)["lake"]
-        return handle.lake()
+        return lake_of(self.home.path)
 
-    def run(self, assets: Sequence[str], days: DayRange) -> None:
-        """Computes the assets over a range in one run; raises the platform's own error when it fails."""
+    def run(
+        self,
+        assets: Sequence[str],
+        days: DayRange,
+        *,
+        cause: str = "asked for",
+        by: str = COMMAND_LINE,
+        only_stale: bool = False,
+        anew: bool = False,
+    ) -> RunReport:
+        """Computes the assets over a range in one run; the report says what became of each day.
+
+        `only_stale` leaves days that are in step; `anew` decides decisions on record anew. Days that are refused are in
+        the report, whatever else fails raises the platform's own error.
+        """
         keys = [self.known_asset(name) for name in assets]
         for asset_key in keys:
             self.check_calendar(asset_key, days)
         tags = {
             **self.owner.tags,
-            "dagster/asset_partition_range_start": key_of_day(days.start),
-            "dagster/asset_partition_range_end": key_of_day(days.last),
+            **range_tags(days, cause=cause, by=by, only_stale=only_stale),
             # Set from the start, no planned record is written: two records a day and asset instead of three.
             DEFER_EVENTS: "true",
         }
+        decisions = [name for name in assets if anew and self.graph[name].nature == "decision"]
+        config = {
+            **QUIET,
+            **(
+                {"ops": {"__".join(name.split("/")): {"config": {"anew": True}} for name in decisions}}
+                if decisions
+                else {}
+            ),
+        }
         job = self.defs.resolve_implicit_global_asset_job_def()
-        _in_process(job, instance=self.instance, asset_selection=keys, tags=tags, run_config=QUIET)
+        return _in_process(job, self.instance, asset_selection=keys, tags=tags, run_config=config)
 
-    def retrain(self, model: str, day: date) -> None:
-        """Runs the retrain job of a model for one day, as the sensor would."""
+    def retrain(self, model: str, day: date, reason: str) -> RunReport:
+        """Runs the retrain job of a model for one day, as a person would, with a reason."""
         job = self.defs.resolve_job_def(f"retrain_{model}")
-        _in_process(job, instance=self.instance, partition_key=key_of_day(day), tags=self.owner.tags, run_config=QUIET)
+        config = {**QUIET, "ops": {f"training_sets__{model}": {"config": {"reason": reason}}}}
+        tags = {
+            **self.owner.tags,
+            DAYS: spoken(DayRange(day, date.fromordinal(day.toordinal() + 1))),
+            CAUSE: reason,
+            LAUNCHED_BY: COMMAND_LINE,
+        }
+        return _in_process(job, self.instance, partition_key=key_of_day(day), tags=tags, run_config=config)
 
     def known_asset(self, name: str) -> AssetKey:
         """The key of an asset named `<stage>/<name>`; CatalogError lists the known ones."""
-        known = {asset_key.to_user_string(): asset_key for asset_key in self._graph().get_all_asset_keys()}
-        if name not in known:
-            raise CatalogError(f"unknown asset {name!r}; known are {', '.join(sorted(known))}.")
-        return known[name]
+        if name not in self.graph.assets:
+            raise CatalogError(f"unknown asset {name!r}; known are {', '.join(sorted(self.graph.assets))}.")
+        return AssetKey(name.split("/"))
 
     def check_calendar(self, asset_key: AssetKey, days: DayRange) -> None:
         """Raises CalendarError unless every day of the range is a partition of the asset."""
-        partitions_def = self._graph().get(asset_key).partitions_def
-        keys = partitions_def.get_partition_keys() if partitions_def else []
+        calendar = self.graph[table_of(asset_key)].calendar
+        known = DayRange(calendar.first_day, calendar.outcome_end_day)
         for day in (days.start, days.last):
-            if key_of_day(day) not in keys:
+            if day not in known:
                 raise CalendarError(
-                    f"{asset_key.to_user_string()} has no partition {day}; its calendar runs from {keys[0]} to "
-                    f"{keys[-1]}. Nothing was run."
+                    f"{asset_key.to_user_string()} has no partition {day}; its calendar runs from {known.start} to "
+                    f"{known.last}. Nothing was run."
                 )
-
-    def _graph(self) -> Any:
-        return self.defs.resolve_asset_graph()
 
 
 def parse_days(first: str, last: str | None) -> DayRange:
@@ -103,22 +169,62 @@ def parse_days(first: str, last: str | None) -> DayRange:
     return DayRange(start, date.fromordinal(end.toordinal() + 1))
 
 
-def _in_process(job: Any, **arguments: Any) -> None:
-    try:
-        result = job.execute_in_process(raise_on_error=True, **arguments)
-    except DagsterError as error:
-        raise our_error(error) or error from error
-    if not result.success:
-        raise MlAssetsError(f"run {result.run_id} failed; see it in the UI (make ui).")
+def _in_process(job: Any, instance: DagsterInstance, **arguments: Any) -> RunReport:
+    # Dagster ends a run at the first step that raises when asked to raise: then other branches would not be computed.
+    result = job.execute_in_process(instance=instance, raise_on_error=False, **arguments)
+    report = _report(result)
+    failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    for failure in failures:
+        _raise_unless_refused(failure, result.run_id)
+    if not result.success and not failures:
+        raise RunFailedError(f"run {result.run_id} failed before any step began; see it in the UI (make ui).")
+    return report
 
 
-def our_error(error: BaseException) -> MlAssetsError | None:
-    """The platform's own error in an exception's chain of causes, if there is one."""
-    seen: Iterable[BaseException] = _chain(error)
-    return next((cause for cause in seen if isinstance(cause, MlAssetsError)), None)
+def _report(result: Any) -> RunReport:
+    outcomes: dict[tuple[str, date], tuple[str, str]] = {}
+    for event in result.all_events:
+        if event.is_step_materialization and event.partition:
+            made = event.step_materialization_data.materialization
+            outcomes[table_of(made.asset_key), day_of_key(event.partition)] = _outcome(made.metadata)
+    for event in result.all_events:
+        if event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.event_specific_data.passed:
+            judged = event.event_specific_data
+            said = judged.description or ""
+            blocked = said.startswith("blocked: ")
+            key = (table_of(judged.asset_key), day_of_key(judged.partition))
+            outcomes[key] = (BLOCKED if blocked else REFUSED, said.removeprefix("blocked: "))
+    return RunReport(result.run_id, outcomes)
 
 
-def _chain(error: BaseException | None) -> Iterable[BaseException]:
+def _outcome(metadata: Mapping[str, Any]) -> tuple[str, str]:
+    for name in (KEPT, EMPTY, UNCHANGED):
+        if name in metadata:
+            return name, str(metadata[name].value)
+    return DONE, ""
+
+
+def _raise_unless_refused(failure: SerializableErrorInfo | None, run_id: str) -> None:
+    """Raises a step's error as the platform's own, unless it only says that days were refused."""
+    chain = list(_chain(failure))
+    for error in chain:
+        kind = getattr(errors, error.cls_name or "", None)
+        if isinstance(kind, type) and issubclass(kind, MlAssetsError):
+            if issubclass(kind, DaysRefusedError):
+                return
+            raise kind(_said(error))
+    root = chain[-1] if chain else None
+    said = f"{root.cls_name}: {_said(root)}" if root else "no reason is on record"
+    raise RunFailedError(f"run {run_id} failed. {said}")
+
+
+def _chain(error: SerializableErrorInfo | None) -> Iterable[SerializableErrorInfo]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.cause or error.context
+
+
+def _said(error: SerializableErrorInfo) -> str:
+    """The error's text, without the name of its class before it."""
+    _, _, text = error.message.strip().partition(": ")
+    return text or error.message.strip()

@@ -5,7 +5,7 @@ What does not: anything that touches data, Dagster runs or the environment.
 """
 
 from partitions.days import DayRange, day_of_key, days_between, key_of_day
-from partitions.definitions import event_days, outcome_days
+from partitions.definitions import workload_days
 from partitions.windows import Window, same_days, trailing_days, training_slices, window_before
 
 __all__ = [
@@ -13,11 +13,10 @@ __all__ = [
     "Window",
     "day_of_key",
     "days_between",
-    "event_days",
     "key_of_day",
-    "outcome_days",
     "same_days",
     "trailing_days",
     "training_slices",
     "window_before",
+    "workload_days",
 ]

@@ -1,7 +1,7 @@
 """Dagster's daily partitions of a workload's calendar.
 
-What belongs here: the only two PartitionsDefinitions of a workload.
-What does not: look-backs and label lags of assets (`windows.py`).
+What belongs here: the only PartitionsDefinition of a workload.
+What does not: the windows that assets read (`windows.py`).
 """
 
 from datetime import date
@@ -9,11 +9,9 @@ from datetime import date
 from dagster import DailyPartitionsDefinition
 
 
-def event_days(timezone: str, first_day: date, end_day: date) -> DailyPartitionsDefinition:
-    """The local days on which events happen, half-open `[first_day, end_day)`."""
+def workload_days(timezone: str, first_day: date, end_day: date) -> DailyPartitionsDefinition:
+    """The local days of a workload, half-open `[first_day, end_day)`: its event days and the label lag after them.
+
+    One definition for all assets: Dagster launches one day of several assets only if they share it.
+    """
     return DailyPartitionsDefinition(start_date=first_day.isoformat(), end_date=end_day.isoformat(), timezone=timezone)
-
-
-def outcome_days(timezone: str, first_day: date, outcome_end_day: date) -> DailyPartitionsDefinition:
-    """The local days on which labels may become known: the event days and the label lag after them."""
-    return event_days(timezone, first_day, outcome_end_day)

@@ -1,22 +1,25 @@
 """Dagster's IO manager over the lake: one commit a run and table, one record a day that was accepted.
 
-What belongs here: the translation between Dagster's partitions and days of the lake.
+What belongs here: the translation between Dagster's partitions and days of the lake, what one run keeps in memory.
 What does not: arithmetic, verdicts, retries (`lake.py`, `delta_store.py`).
 
-dagster-deltalake supplies the configuration (root, storage options of the object stores). Its handler is not
-used: over several days it writes and reads only the first, takes any error while opening a table for a missing
-one and then overwrites every partition, and fails to count rows. `tests/test_stock_delta_defects.py` shows each.
+dagster-deltalake's own manager is not used: over several days it writes and reads only the first, takes any error
+while opening a table for a missing one and then overwrites every partition, fails to count rows, and shows its
+storage options in the UI. `tests/test_stock_delta_defects.py` shows each.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from dagster import (
     AssetKey,
     AssetMaterialization,
+    ConfigurableIOManagerFactory,
     InitResourceContext,
     InputContext,
     IOManager,
@@ -32,21 +35,21 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
-from dagster_deltalake import DeltaLakeIOManager
-from dagster_deltalake.config import LocalConfig
 from pydantic import Field
 
-from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.errors import CalendarError
 from ml_assets.domain.local_days import DAY
+from partitions import DayRange
 from partitions.days import days_between, key_of_day
-from resources.delta_store import Commit, DeltaStore
-from resources.lake import Lake
+from resources.handles import HOME_FIELD, lake_of
+from resources.home import Home
+from resources.lake import Lake, Read, Stored
+from resources.pool_watch import owned
 
 # Dagster's internal tag: with it a run records only the materialisations its code yields. Without it a range
 # run marks every day of the range materialised, rejected ones too, and gives all of them one data version.
 DEFER_EVENTS = "dagster/defer_asset_events"
-NEVER_OUT_OF_SYNC = 2**62
 
 
 def table_of(key: AssetKey) -> str:
@@ -55,26 +58,14 @@ def table_of(key: AssetKey) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
-    """What Dagster needs to tell whether a day is out of sync: code, parents, the newest record when they were read."""
+class Computed:
+    """What an asset's step hands over: the batch, what it read, the days it left as they are on record."""
 
-    code_version: str
-    parents: frozenset[AssetKey]
-    read_at: int
-
-    def tags(self, key: AssetKey, *, first_of_run: bool) -> dict[str, str]:
-        """The tags by which a parent's day that changed since makes this day out of sync, and no other does.
-
-        A parent that is the asset itself is written in the same run from the second day on.
-        """
-        pointers = {
-            parent: self.read_at if parent != key or first_of_run else NEVER_OUT_OF_SYNC for parent in self.parents
-        }
-        return {
-            CODE_VERSION_TAG: self.code_version,
-            **{get_input_data_version_tag(parent): "" for parent in pointers},
-            **{get_input_event_pointer_tag(parent): str(pointer) for parent, pointer in pointers.items()},
-        }
+    batch: DayBatch
+    read: Read = field(default_factory=Read)
+    kept: Mapping[date, str] = field(default_factory=dict)
+    kept_notes: Mapping[date, Mapping[str, object]] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,69 +85,134 @@ class Written:
         stored = frame.rows.collect_schema()
         if frame.version != self.version or not frame.days <= self.days or dict(stored) != dict(self.rows.schema):
             return frame
-        held = self.rows[DAY].n_unique() == len(frame.days) and frame.days == self.days
-        rows = self.rows if held else self.rows.filter(pl.col(DAY).is_in(list(frame.days)))
+        rows = self.rows if frame.days == self.days else self.rows.filter(pl.col(DAY).is_in(list(frame.days)))
         return replace(frame, rows=rows.lazy().select(stored.names()))
 
 
 class DeltaDaysIOManager(IOManager):
-    """Stores a `DayBatch`, loads a `DayFrame`."""
+    """Stores what a step `Computed`; the door through which steps of one run read the lake."""
 
     def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+        self.lake = lake
+        self.refused: dict[str, dict[date, str]] = {}
         self._read_at: dict[str, int] = {}
         self._written: dict[str, Written] = {}
+        self._made: dict[object, object] = {}
 
-    def load_input(self, context: InputContext) -> DayFrame:
-        """The accepted rows of the upstream days this run reads; no upstream days means zero rows."""
-        self._read_at.setdefault(context.step_context.step.key, _newest_record(context))
-        days = days_between(context.asset_partition_keys)
-        frame = self._lake.read(table_of(context.asset_key), days.start, days.end)
-        written = self._written.get(frame.table)
+    def read(self, table: str, days: DayRange) -> DayFrame:
+        """The accepted rows of days of a table; those this run has just written come from memory."""
+        frame = self.lake.read(table, days.start, days.end)
+        written = self._written.get(table)
         return written.instead_of(frame) if written else frame
 
-    def handle_output(self, context: OutputContext, obj: DayBatch) -> Iterator[AssetMaterialization]:
-        """Writes the accepted days in one commit and yields one materialisation for each of them."""
+    def once(self, key: object, make: Callable[[], object]) -> object:
+        """What `make` gives, made once for all steps of this run that ask for the same key; the last one is kept."""
+        if key not in self._made:
+            self._made = {key: make()}
+        return self._made[key]
+
+    def begin(self, step: str, newest_record: int) -> None:
+        """Remembers which record was the newest when a step began to read."""
+        self._read_at[step] = newest_record
+
+    def load_input(self, context: InputContext) -> DayFrame:
+        """The accepted rows of the upstream days that somebody's own asset reads; no upstream days means zero rows."""
+        return self.read(table_of(context.asset_key), days_between(context.asset_partition_keys))
+
+    def handle_output(self, context: OutputContext, obj: Computed | DayBatch) -> Iterator[AssetMaterialization]:
+        """Writes the accepted days in one commit and yields one materialisation for each day that is in order.
+
+        Somebody's own asset may return a plain `DayBatch`.
+        """
+        obj = Computed(obj) if isinstance(obj, DayBatch) else obj
         run = days_between(context.asset_partition_keys)
-        strays = sorted(day for day in obj.verdicts if day not in run)
+        batch = obj.batch
+        strays = sorted(day for day in (*batch.verdicts, *batch.empty, *batch.blocked) if day not in run)
         if strays:
-            raise ValueError(f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}")
+            raise CalendarError(f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}")
         _record_days_ourselves(context)
         node = context.step_context.job_def.asset_layer.get(context.asset_key)
-        code_version = node.code_version or ""
+        table, code_version = table_of(context.asset_key), node.code_version or ""
+        stored = self.lake.write(table, batch, obj.read, _provenance(context, batch, obj.read, code_version))
+        if stored and len(run) > 1:
+            self._written[table] = Written(stored.snapshot.version, frozenset(batch.accepted), batch.rows)
         read_at = self._read_at.pop(context.step_context.step.key, None)
-        lineage = Lineage(code_version, frozenset(node.parent_keys), read_at or _newest_record(context))
-        commit = self._lake.write(table_of(context.asset_key), obj, _provenance(context, obj, code_version))
-        if commit is None:
+        if read_at is None:
+            read_at = context.step_context.instance.event_log_storage.get_maximum_record_id() or 0
+        yield from self._materializations(
+            context.asset_key, obj, stored, _dagster_lineage(code_version, node.parent_keys, read_at)
+        )
+
+    def _materializations(
+        self, key: AssetKey, obj: Computed, stored: Stored | None, lineage: Mapping[str, str]
+    ) -> Iterator[AssetMaterialization]:
+        batch, table = obj.batch, table_of(key)
+        snapshot = stored.snapshot if stored else self.lake.store.snapshot(table)
+        if snapshot is None:
             return
-        if len(run) > 1:
-            self._written[commit.table] = Written(commit.version, frozenset(obj.accepted), obj.rows)
-        yield from _materializations(context.asset_key, obj, commit, lineage)
+        hashes = dict(stored.hashes) if stored else {}
+        on_record = dict(self.lake.index.of(table).select(DAY, "content").iter_rows()) if obj.kept else {}
+        rows, sizes = snapshot.rows_by_day(), snapshot.bytes_by_day()
+        days = sorted({*batch.accepted, *obj.kept})
+        for day in days:
+            metadata: dict[str, Any] = {
+                "dagster/partition_row_count": rows.get(day, 0),
+                "bytes": sizes.get(day, 0),
+                "delta_version": snapshot.version,
+                **({"inputs": _versions(obj.read)} if obj.read.versions else {}),
+                **batch.notes.get(day, {}),
+            }
+            if day in obj.kept:
+                metadata |= {"kept": obj.kept[day], **obj.kept_notes.get(day, {})}
+            elif stored and day not in stored.changed:
+                metadata["unchanged"] = "the content is what was stored before; nothing was written"
+            if day in batch.empty:
+                metadata["empty"] = batch.empty[day]
+            if day == days[-1]:
+                # A schema is long and the same for all days of a commit: once is enough.
+                columns = [
+                    TableColumn(name, str(kind), description=obj.columns.get(name))
+                    for name, kind in snapshot.schema().items()
+                ]
+                metadata |= {
+                    "dagster/column_schema": MetadataValue.table_schema(TableSchema(columns=columns)),
+                    "dagster/table_name": table,
+                }
+            yield AssetMaterialization(
+                asset_key=key,
+                partition=key_of_day(day),
+                metadata=metadata,
+                tags={
+                    DATA_VERSION_TAG: hashes.get(day) or on_record[day],
+                    DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+                    **lineage,
+                },
+            )
 
 
-class DeltaDaysIO(DeltaLakeIOManager):
-    """dagster-deltalake's configuration with this platform's reading and writing behind it."""
+class DeltaDaysIO(ConfigurableIOManagerFactory):
+    """Stores days of assets as days of Delta tables in the lake of a home."""
 
-    object_store_options: dict[str, str] = Field(
-        default={},
-        description="Further storage options, passed on untouched: endpoint, credentials and the like.",
-    )
-
-    @staticmethod
-    def type_handlers() -> list[Any]:
-        """None: the stock handlers are what this class replaces."""
-        return []
+    home: str = Field(description=HOME_FIELD)
 
     def create_io_manager(self, context: InitResourceContext) -> DeltaDaysIOManager:  # noqa: ARG002
         """The IO manager of a run; the context is part of Dagster's signature."""
-        options = self.storage_options
-        chosen = {} if isinstance(options, LocalConfig) else options.str_dict()
-        client = self.client_options.str_dict() if self.client_options else {}
-        return DeltaDaysIOManager(Lake(DeltaStore(self.root_uri, {**chosen, **client, **self.object_store_options})))
+        return DeltaDaysIOManager(lake_of(Path(self.home)))
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator[DeltaDaysIOManager]:
+        """The IO manager for the time of a run, which is this process's own as long."""
+        with owned(context, Home(Path(self.home))):
+            yield self.create_io_manager(context)
 
 
-def _newest_record(context: InputContext | OutputContext) -> int:
-    return context.step_context.instance.event_log_storage.get_maximum_record_id() or 0
+def _dagster_lineage(code_version: str, parents: Any, read_at: int) -> dict[str, str]:
+    """The tags by which Dagster marks a day out of sync when a same-day parent changed since, and no other."""
+    return {
+        CODE_VERSION_TAG: code_version,
+        **{get_input_data_version_tag(parent): "" for parent in parents},
+        **{get_input_event_pointer_tag(parent): str(read_at) for parent in parents},
+    }
 
 
 def _record_days_ourselves(context: OutputContext) -> None:
@@ -164,53 +220,22 @@ def _record_days_ourselves(context: OutputContext) -> None:
     # elsewhere (UI, daemon, CLI) gets it here, so that its planned records exist and a crash shows as failed.
     tags = context.step_context.dagster_run.tags
     if not isinstance(tags, dict):
-        raise TypeError("the run's tags cannot be amended; rejected days would be marked materialised")
+        raise CalendarError(
+            "the run's tags cannot be amended, so refused days would be marked materialised; nothing was written. "
+            "This Dagster release is not one the platform knows: install the pinned one."
+        )
     tags[DEFER_EVENTS] = "true"
 
 
-def _provenance(context: OutputContext, batch: DayBatch, code_version: str) -> dict[str, str]:
+def _provenance(context: OutputContext, batch: DayBatch, read: Read, code_version: str) -> dict[str, str]:
     accepted = batch.accepted
-    versions = {f"input:{table}": str(version) for table, version in sorted(batch.inputs.items())}
     return {
         "run_id": context.run_id,
         "partitions": f"{accepted[0]}..{accepted[-1]}" if accepted else "",
         "code_version": code_version,
-        **versions,
+        **{f"input:{name}": str(version) for name, version in sorted(read.versions.items())},
     }
 
 
-def _materializations(
-    key: AssetKey, batch: DayBatch, commit: Commit, lineage: Lineage
-) -> Iterator[AssetMaterialization]:
-    hashes = content_hashes(batch.rows, leave_out=batch.leave_out)
-    columns = TableSchema(columns=[TableColumn(name, kind) for name, kind in commit.schema.items()])
-    accepted = batch.accepted
-    for day in accepted:
-        metadata: dict[str, Any] = {
-            "dagster/partition_row_count": commit.rows_by_day[day],
-            "bytes": commit.bytes_by_day[day],
-            "delta_version": commit.version,
-            **_inputs(batch.inputs),
-            **batch.notes.get(day, {}),
-        }
-        if day == accepted[-1]:
-            # A schema is long and the same for all days of a commit: once is enough.
-            metadata |= {
-                "dagster/column_schema": MetadataValue.table_schema(columns),
-                "dagster/table_name": commit.table,
-            }
-        yield AssetMaterialization(
-            asset_key=key,
-            partition=key_of_day(day),
-            metadata=metadata,
-            tags={
-                DATA_VERSION_TAG: hashes[day],
-                DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-                **lineage.tags(key, first_of_run=day == accepted[0]),
-            },
-        )
-
-
-def _inputs(inputs: Mapping[str, int | None]) -> dict[str, str]:
-    versions = ", ".join(f"{table}@{version}" for table, version in sorted(inputs.items()))
-    return {"inputs": versions} if versions else {}
+def _versions(read: Read) -> str:
+    return ", ".join(f"{name}@{version}" for name, version in sorted(read.versions.items()))

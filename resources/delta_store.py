@@ -6,6 +6,7 @@ What does not: which days of which asset are read or written and what a run reco
 (`resources/delta_io_manager.py`), and any judgement about the values.
 """
 
+import json
 import random
 import re
 import time
@@ -19,31 +20,28 @@ from os import scandir
 from os.path import lexists
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, cast
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from typing import Any, cast
+from urllib.parse import unquote
 
 import polars as pl
-from deltalake import (
-    ColumnProperties,
-    CommitProperties,
-    DeltaTable,
-    Schema,
-    WriterProperties,
-    write_deltalake,
-)
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from ml_assets.domain.errors import (
     CommitConflictError,
     EmptyDayError,
+    LogLostError,
+    MlAssetsError,
     RowsOutsideDaysError,
     SchemaChangeRefusedError,
     StorageError,
     TableUnreadableError,
 )
+from resources.day_files import DAY, DayFile, DayFiles, counted
+from resources.table_folder import TableFolder
+from resources.table_marks import STATED, Contents, Mark, Marks, cut_off, files_of, log_file, what_is_lost
 
-DAY: Final = "partition_date"
+__all__ = ["DAY", "Commit", "CommitRecord", "DeltaStore", "TableSnapshot"]
 
 _ONE_DAY = timedelta(days=1)
 _TABLE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
@@ -61,8 +59,10 @@ _TABLE_CONFIGURATION = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.checkpointInterval": "10",
 }
-# Writer properties without a compression mean none.
-_WRITER = WriterProperties(compression="SNAPPY", default_column_properties=ColumnProperties(statistics_enabled="CHUNK"))
+# What deltalake or Delta itself puts into a commit's information, beside what we give it.
+_DELTAS_OWN = frozenset(
+    {"timestamp", "operation", "operationParameters", "operationMetrics", "engineInfo", "clientVersion"}
+)
 
 _KEPT_TYPES = frozenset(
     {
@@ -104,6 +104,7 @@ class TableSnapshot:
         table: its name in the store, such as `features/weather`.
         version: the Delta version.
         uri: where it lies.
+        table_id: Delta's own name of it, another one for a table that was made anew.
 
     A lazy frame of it fails with `FileNotFoundError` when `DeltaStore.maintain` has meanwhile deleted the
     files of a version this old.
@@ -112,6 +113,7 @@ class TableSnapshot:
     table: str
     version: int
     uri: str
+    table_id: str
     _delta: DeltaTable = field(repr=False, compare=False)
     _storage_options: Mapping[str, str] = field(repr=False, compare=False)
 
@@ -200,6 +202,29 @@ class Commit:
     schema: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """One commit of a table's log: what it says of itself, with the metadata its writer gave it."""
+
+    version: int
+    timestamp: datetime
+    operation: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _DayWrite:
+    """What `replace_days` was asked for; `kept` are the days that are stored even without rows."""
+
+    table: str
+    rows: pl.DataFrame | pl.LazyFrame
+    days: Sequence[date]
+    kept: Sequence[date]
+    may_be_empty: bool
+    commit_metadata: Mapping[str, str]
+    add_columns: frozenset[str]
+
+
 @dataclass(frozen=True)
 class DeltaStore:
     """A lake of Delta tables, each partitioned by the day in `partition_date`.
@@ -207,10 +232,14 @@ class DeltaStore:
     Attributes:
         root: directory or object-store URI of the lake.
         storage_options: what the object store needs (endpoint, credentials), passed on untouched.
+        marks: folder outside the lake in which each commit is recorded, so that a log that lost its newest
+            commits, or a table that is gone, is noticed. Of an object store that several machines write, each
+            keeps marks of its own commits: they protect what this machine has seen.
     """
 
     root: str
-    storage_options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    storage_options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    marks: Path | None = None
 
     def __post_init__(self) -> None:
         unfit = sorted(set(self.root) & _UNFIT_IN_ROOT)
@@ -232,6 +261,7 @@ class DeltaStore:
         `timestamp` is ISO 8601 with an offset; a commit counts from the time its log file was stored.
 
         Raises:
+            LogLostError: commits of the table are lost, or the table itself, which was recorded.
             TableUnreadableError: something is there and cannot be opened, or is not partitioned by day.
             StorageError: the version does not exist, or the timestamp is malformed or older than the table.
         """
@@ -257,6 +287,7 @@ class DeltaStore:
         commit_metadata: Mapping[str, str] = MappingProxyType({}),
         add_columns: frozenset[str] = frozenset(),
         allow_empty_days: bool = False,
+        keep_empty_days: bool = False,
     ) -> Commit:
         """Replaces exactly the named days by the frame's rows, in one atomic commit.
 
@@ -271,6 +302,7 @@ class DeltaStore:
             commit_metadata: what the commit records about its origin.
             add_columns: columns that may be new to the table; older days read null there.
             allow_empty_days: whether a named day may have no rows, which deletes it.
+            keep_empty_days: whether a named day may have no rows, which stores it with none: it counts as held.
 
         Raises:
             RowsOutsideDaysError: rows of other days, or without a day.
@@ -282,28 +314,90 @@ class DeltaStore:
         """
         uri = self.uri(table)
         wanted = _named_days(uri, days)
-        rows = _in_stored_types(uri, frame.lazy().collect())
-        rows_by_day = _rows_of_days(uri, rows, wanted, allow_empty_days=allow_empty_days)
-        read_version, refusal = -1, None
+        if allow_empty_days and keep_empty_days:
+            raise StorageError(f"{uri}: a day without rows is either deleted or kept empty; name one of the two")
+        rows = _in_stored_types(uri, frame)
+        may_be_empty = allow_empty_days or keep_empty_days
+        if isinstance(rows, pl.DataFrame):
+            _check_days(uri, _rows_by_day(rows), wanted, may_be_empty=may_be_empty)
+        kept = wanted if keep_empty_days else []
+        asked = _DayWrite(table, rows, wanted, kept, may_be_empty, commit_metadata, add_columns)
+        written = DayFiles(self._folder(table))
+        try:
+            return self._replace(asked, written)
+        except MlAssetsError:
+            written.take_back()
+            raise
+
+    def note(self, table: str, commit_metadata: Mapping[str, str]) -> int:
+        """The version of a commit that changes nothing and only records metadata.
+
+        Raises:
+            StorageError: there is no such table, or the store failed.
+            CommitConflictError: other writers kept winning; nothing was written.
+        """
+        uri = self.uri(table)
+        refusal = None
         for attempt in range(_TRIES):
-            delta = self._open(table) or self._create(table, rows.schema)
-            if delta.version() == read_version:
-                raise StorageError(f"{uri}: refused, though nobody else wrote: {_said(refusal)}") from refusal
-            read_version = delta.version()
-            grows = _check_schema(uri, delta, rows.schema, add_columns)
+            delta = self._open(table)
+            if delta is None:
+                raise StorageError(f"{uri}: no such table to note anything on")
             try:
-                self._write(delta, rows, wanted, commit_metadata, grows=grows)
+                self._note(delta, table, commit_metadata)
             except CommitFailedError as error:
                 refusal = error
                 time.sleep(_wait_s(attempt))
             except Exception as error:
-                raise StorageError(f"{uri}: writing {_days_text(wanted)}: {_said(error)}") from error
+                raise StorageError(f"{uri}: noting {dict(commit_metadata)}: {_said(error)}") from error
             else:
-                return self._commit_of(self._snapshot_of(delta, table), rows_by_day)
+                return delta.version() + 1
         raise CommitConflictError(
-            f"{uri}: {_TRIES} tries to write {_days_text(wanted)} each met another writer's commit; nothing "
-            f"was written. Let writers of the same days run one after another. The last: {_said(refusal)}"
+            f"{uri}: {_TRIES} tries to note something each met another writer's commit; nothing was written. "
+            f"The last: {_said(refusal)}"
         ) from refusal
+
+    def declare_loss(self, table: str) -> TableSnapshot | None:
+        """The table as it counts from now on, whatever it lost; None when it is absent and may begin anew.
+
+        What is there is recorded in a commit of its own. A newest log file that cannot be read is set aside.
+
+        Raises:
+            TableUnreadableError: what is there is no table that can be opened, even without its newest commit.
+            StorageError: the store failed.
+        """
+        delta = self._open_without_its_cut_end(table)
+        if self.marks:
+            Marks(self.marks).renew(table, None)
+        if delta is None:
+            return None
+        self._note(delta, table, {"loss_declared": f"what version {delta.version()} holds counts"})
+        return self.snapshot(table)
+
+    def commits_after(self, table: str, version: int) -> list[CommitRecord]:
+        """The commits newer than a version, oldest first; from -1 on all of them, none for an absent table.
+
+        Reads one log file a commit, so that the cost is that of what is new.
+
+        Raises:
+            TableUnreadableError: the table cannot be opened, or a commit's log file is gone or damaged.
+        """
+        delta = self._open(table)
+        if delta is None:
+            return []
+        folder = self._folder(table)
+        return [_record(folder, new) for new in range(version + 1, delta.version() + 1)]
+
+    def moved_on(self, table: str, version: int) -> bool:
+        """Whether the table is no longer at a version it was seen at (-1: absent); opening it tells the rest.
+
+        On a local disk two existence tests of log files; an object store's table is opened.
+        """
+        folder = self._folder(table)
+        if folder.local is None:
+            delta = self._open(table)
+            return (delta.version() if delta else -1) != version
+        seen = version < 0 or (folder.local / log_file(version)).exists()
+        return not seen or (folder.local / log_file(version + 1)).exists()
 
     def maintain(self, table: str, *, keep_hours: int = 168) -> int:
         """Number of files deleted: those that no version of the last `keep_hours` hours needs.
@@ -329,6 +423,26 @@ class DeltaStore:
             raise StorageError(f"{uri}: upkeep failed: {_said(error)}. No row is lost; run it again") from error
 
     def _open(self, table: str) -> DeltaTable | None:
+        """The table at its newest version, None for an absent one; one whose log lost something is refused."""
+        mark = Marks(self.marks).read(table) if self.marks else None
+        delta = self._open_as_it_is(table)
+        folder = self._folder(table)
+        if delta is None:
+            lost = f"the whole table is gone, recorded at version {mark.version}" if mark else None
+        else:
+            lost = what_is_lost(delta, folder, mark)
+        if lost:
+            held = f"; recorded were {mark.days} days" if mark else ""
+            raise LogLostError(
+                f"{folder.uri}: the table's log has lost content: {lost}{held}. Nothing was changed. Restore the "
+                f"table's folder, or declare the loss with `ml-assets accept-loss {table}`: what is there counts then"
+            )
+        return delta
+
+    def _folder(self, table: str) -> TableFolder:
+        return TableFolder(self.uri(table), self.storage_options)
+
+    def _open_as_it_is(self, table: str) -> DeltaTable | None:
         uri = self.uri(table)
         found = None
         for _ in range(2):
@@ -360,7 +474,7 @@ class DeltaStore:
                 configuration=_TABLE_CONFIGURATION,
                 storage_options=dict(self.storage_options),
                 # With retries, the loser of a race commits its schema over that of the winner's table.
-                commit_properties=CommitProperties(max_commit_retries=0),
+                commit_properties=_exactly_next(Contents.of(()).statement(lines=3)),
             )
         except (DeltaError, OSError) as error:
             created_by_another = self._open(table)
@@ -368,42 +482,104 @@ class DeltaStore:
                 raise StorageError(f"{self.uri(table)}: cannot create the table: {_said(error)}") from error
             return created_by_another
 
+    def _replace(self, asked: _DayWrite, written: DayFiles) -> Commit:
+        table, wanted, given = asked.table, asked.days, asked.rows.collect_schema()
+        uri = self.uri(table)
+        files: list[DayFile] | None = None
+        read_version, refusal = -1, None
+        for attempt in range(_TRIES):
+            delta = self._open(table) or self._create(table, given)
+            if delta.version() == read_version:
+                raise StorageError(f"{uri}: refused, though nobody else wrote: {_said(refusal)}") from refusal
+            read_version = delta.version()
+            schema = _schema_after(uri, delta, given, asked.add_columns)
+            if files is None:
+                files = _filed(uri, written, asked, schema)
+                _check_days(uri, counted(files), wanted, may_be_empty=asked.may_be_empty)
+            try:
+                self._write(delta, schema, files, asked)
+            except CommitFailedError as error:
+                refusal = error
+                time.sleep(_wait_s(attempt))
+            except Exception as error:
+                # Whether the commit landed is not known, so its files stay.
+                written.begun.clear()
+                raise StorageError(f"{uri}: writing {_days_text(wanted)}: {_said(error)}") from error
+            else:
+                return _commit_of(table, read_version + 1, files, wanted, schema)
+        raise CommitConflictError(
+            f"{uri}: {_TRIES} tries to write {_days_text(wanted)} each met another writer's commit; nothing "
+            f"was written. Let writers of the same days run one after another. The last: {_said(refusal)}"
+        ) from refusal
+
     def _write(
         self,
         delta: DeltaTable,
-        rows: pl.DataFrame,
-        days: Sequence[date],
-        commit_metadata: Mapping[str, str],
-        *,
-        grows: bool,
+        schema: pl.Schema,
+        files: Sequence[DayFile],
+        asked: _DayWrite,
     ) -> None:
-        stored = [name for name in pl.Schema(delta.schema()).names() if name in rows.columns]
-        new = [name for name in rows.columns if name not in stored]
-        write_deltalake(
-            delta,
-            rows.select(stored + new),
-            mode="overwrite",
-            predicate=_predicate(days),
-            schema_mode="merge" if grows else None,
-            writer_properties=_WRITER,
-            commit_properties=CommitProperties(custom_metadata=dict(commit_metadata)),
+        """Commits the files as all there is of the days; a schema wider than the stored one goes with them.
+
+        The commit is the version after the one that `delta` was opened at, or none: what it removes is what
+        that version holds, so that nothing of another writer can stay beside it or go unseen.
+        """
+        told = {"operationParameters": {"mode": "Overwrite", "predicate": _predicate(asked.days)}}
+        days = set(asked.days)
+        before = files_of(delta)
+        kept = [each for each in before if each[1] not in days]
+        after = Contents.of([*kept, *((each.path, each.day) for each in files)])
+        grows = len(schema) > len(delta.schema().fields)
+        lines = 1 + len(files) + len(before) - len(kept) + grows
+        delta.create_write_transaction(
+            [each.add_action() for each in files],
+            "overwrite",
+            _delta_schema(delta, schema),
+            [DAY],
+            [(DAY, "in", [str(day) for day in asked.days])],
+            commit_properties=_exactly_next({**asked.commit_metadata, **told, **after.statement(lines)}),
         )
+        self._record(asked.table, delta, after)
+
+    def _note(self, delta: DeltaTable, table: str, commit_metadata: Mapping[str, str]) -> None:
+        held = Contents.of(files_of(delta))
+        delta.create_write_transaction(
+            [],
+            "append",
+            delta.schema(),
+            [DAY],
+            commit_properties=_exactly_next({**commit_metadata, **held.statement(lines=1)}),
+        )
+        self._record(table, delta, held)
+
+    def _open_without_its_cut_end(self, table: str) -> DeltaTable | None:
+        try:
+            return self._open_as_it_is(table)
+        except TableUnreadableError:
+            folder = self._folder(table)
+            if folder.local is None or not (logs := sorted(folder.local.glob("_delta_log/*[0-9].json"))):
+                raise
+            if not cut_off(logs[-1].read_bytes()):
+                raise
+            logs[-1].rename(logs[-1].with_name(f"lost_{logs[-1].name}_{time.time_ns()}"))
+            return self._open_as_it_is(table)
+
+    def _record(self, table: str, delta: DeltaTable, after: Contents) -> None:
+        """Marks the commit that has just been made on top of `delta`."""
+        if self.marks is None:
+            return
+        try:
+            mark = Mark.of(self._folder(table), str(delta.metadata().id), delta.version() + 1, after)
+            Marks(self.marks).record(table, mark)
+        except OSError as error:
+            raise StorageError(
+                f"{self.uri(table)}: version {delta.version() + 1} was committed, but its mark cannot be written in "
+                f"{self.marks}: {error}. See to the folder and run it again"
+            ) from error
 
     def _snapshot_of(self, delta: DeltaTable, table: str) -> TableSnapshot:
-        return TableSnapshot(table, delta.version(), self.uri(table), delta, self.storage_options)
-
-    @staticmethod
-    def _commit_of(written: TableSnapshot, rows_by_day: Mapping[date, int]) -> Commit:
-        stored = written.bytes_by_day()
-        bytes_by_day = {day: stored.get(day, 0) for day in rows_by_day}
-        return Commit(
-            table=written.table,
-            version=written.version,
-            rows=sum(rows_by_day.values()),
-            bytes=sum(bytes_by_day.values()),
-            rows_by_day=rows_by_day,
-            bytes_by_day=bytes_by_day,
-            schema={name: str(dtype) for name, dtype in written.schema().items()},
+        return TableSnapshot(
+            table, delta.version(), self.uri(table), str(delta.metadata().id), delta, self.storage_options
         )
 
     def _travel_to_version(self, delta: DeltaTable, table: str, version: int) -> None:
@@ -443,13 +619,9 @@ def _said(error: BaseException | None) -> str:
 
 def _left_behind(uri: str) -> str | None:
     """What stands where no table was found; None for nothing that matters, and for object stores."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        path = Path(url2pathname(parts.path))
-    elif "://" in uri:
+    path = TableFolder(uri, {}).local
+    if path is None:
         return None
-    else:
-        path = Path(uri)
     try:
         with scandir(path) as entries:
             names = [entry.name for entry in entries]
@@ -504,8 +676,11 @@ def _days_text(days: Sequence[date]) -> str:
     return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
 
 
-def _rows_of_days(uri: str, rows: pl.DataFrame, wanted: Sequence[date], *, allow_empty_days: bool) -> dict[date, int]:
-    held = Counter(dict(rows.group_by(DAY).len().iter_rows()))
+def _rows_by_day(rows: pl.DataFrame) -> dict[date | None, int]:
+    return dict(rows.group_by(DAY).len().iter_rows())
+
+
+def _check_days(uri: str, held: Mapping[date | None, int], wanted: Sequence[date], *, may_be_empty: bool) -> None:
     outside = {day: held[day] for day in held.keys() - set(wanted)}
     if outside:
         texts = [f"no day ({outside.pop(None)} rows)"] if None in outside else []
@@ -515,18 +690,73 @@ def _rows_of_days(uri: str, rows: pl.DataFrame, wanted: Sequence[date], *, allow
             f"{uri}: the write covers {_days_text(wanted)}, the frame also holds {', '.join(texts)}; nothing "
             "was written. Cut the output to the days, or name them"
         )
-    empty = [day for day in wanted if not held[day]]
-    if empty and not allow_empty_days:
+    empty = [day for day in wanted if not held.get(day)]
+    if empty and not may_be_empty:
         raise EmptyDayError(
             f"{uri}: no rows for {_days_text(empty)}; nothing was written. Leave those days out, or say that "
             "they may be empty"
         )
-    return {day: held[day] for day in wanted}
 
 
-def _in_stored_types(uri: str, frame: pl.DataFrame) -> pl.DataFrame:
+def _filed(uri: str, written: DayFiles, asked: _DayWrite, schema: pl.Schema) -> list[DayFile]:
+    """The files of the asked rows, and one without rows for each kept day that has none."""
+    rows, columns = asked.rows, [name for name in schema if name != DAY]
+    failures = Exception if isinstance(rows, pl.DataFrame) else OSError
+    try:
+        files = written.write(rows, columns) if isinstance(rows, pl.DataFrame) else written.stream(rows, columns)
+        return files + written.empty(sorted(set(asked.kept) - counted(files).keys()), schema)
+    except failures as error:
+        raise StorageError(
+            f"{uri}: the files of {_days_text(asked.days)} cannot be written: {_said(error)}. Nothing was committed"
+        ) from error
+
+
+def _commit_of(table: str, version: int, files: Sequence[DayFile], days: Sequence[date], schema: pl.Schema) -> Commit:
+    rows_by_day, bytes_by_day = dict.fromkeys(days, 0), dict.fromkeys(days, 0)
+    for each in files:
+        rows_by_day[each.day] += each.rows
+        bytes_by_day[each.day] += each.bytes
+    return Commit(
+        table=table,
+        version=version,
+        rows=sum(rows_by_day.values()),
+        bytes=sum(bytes_by_day.values()),
+        rows_by_day=rows_by_day,
+        bytes_by_day=bytes_by_day,
+        schema={name: str(dtype) for name, dtype in schema.items()},
+    )
+
+
+def _delta_schema(delta: DeltaTable, schema: pl.Schema) -> Schema:
+    """The table's own schema, which commits no metadata, with the columns that are new to it."""
+    stored = delta.schema()
+    known = {each.name for each in stored.fields}
+    new = {name: dtype for name, dtype in schema.items() if name not in known}
+    return Schema([*stored.fields, *Schema.from_arrow(pl.Schema(new)).fields]) if new else stored
+
+
+def _exactly_next(commit_metadata: Mapping[str, Any]) -> CommitProperties:
+    # Without a retry of its own deltalake commits the version after the one it read, or nothing.
+    return CommitProperties(custom_metadata=dict(commit_metadata), max_commit_retries=0)
+
+
+def _record(folder: TableFolder, version: int) -> CommitRecord:
+    content = folder.content(log_file(version))
+    entries = [json.loads(line) for line in content.splitlines()] if content else []
+    told = next((entry["commitInfo"] for entry in entries if "commitInfo" in entry), None)
+    if told is None:
+        raise TableUnreadableError(f"{folder.uri}: {log_file(version)} is gone or damaged; restore it")
+    return CommitRecord(
+        version,
+        datetime.fromtimestamp(told["timestamp"] / 1000, UTC),
+        told["operation"],
+        {name: value for name, value in told.items() if name not in _DELTAS_OWN and not name.startswith(STATED)},
+    )
+
+
+def _in_stored_types(uri: str, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame | pl.LazyFrame:
     """The frame with every column in a type that the lake keeps without loss."""
-    given = frame.schema
+    given = frame.collect_schema()
     if DAY not in given:
         raise RowsOutsideDaysError(f"{uri}: the frame has no column {DAY}, so its rows have no day")
     if given[DAY] != pl.Date:
@@ -560,8 +790,8 @@ def _stored_type(column: str, dtype: Any) -> pl.DataType:
     raise StorageError(f"{column} is {dtype}: {_REMEDIES.get(kind, 'the lake has no such type; cast it')}")
 
 
-def _check_schema(uri: str, delta: DeltaTable, given: pl.Schema, add_columns: Iterable[str]) -> bool:
-    """Whether the write adds columns; every other difference from the stored schema is refused."""
+def _schema_after(uri: str, delta: DeltaTable, given: pl.Schema, add_columns: Iterable[str]) -> pl.Schema:
+    """The stored columns, then the added ones; every other difference from the stored schema is refused."""
     if fault := _layout_fault(delta):
         raise SchemaChangeRefusedError(f"{uri}: {fault}")
     stored = pl.Schema(delta.schema())
@@ -585,7 +815,7 @@ def _check_schema(uri: str, delta: DeltaTable, given: pl.Schema, add_columns: It
             )
     if unknown := set(add_columns) - set(given):
         raise SchemaChangeRefusedError(f"{uri}: add_columns names {min(unknown)}, which the frame has not")
-    return bool(new)
+    return pl.Schema({**stored, **{name: given[name] for name in new}})
 
 
 def _wait_s(attempt: int) -> float:

@@ -11,17 +11,26 @@ from pydantic import Field
 from resources.delta_store import DeltaStore
 from resources.extracts import Extracts
 from resources.lake import Lake
+from resources.settings import lake_root, storage_options
+
+# What is configuration of Dagster is shown in its UI and kept in its run storage for ever: the home's path may be,
+# an object store's URI and options never. They are read from the environment when the lake is opened.
+HOME_FIELD = "Folder of the home; the lake lies in it unless $ML_ASSETS_LAKE names another place."
+
+
+def lake_of(home: Path) -> Lake:
+    """The lake of a home, with the options that the environment holds now."""
+    return Lake.of(DeltaStore(lake_root(home), storage_options(), home / "marks"), home / "index")
 
 
 class LakeHandle(ConfigurableResource):
     """The lake, for what is read as of a version or a decision rather than as an asset's input."""
 
-    root_uri: str = Field(description="Directory or object-store URI of the lake.")
-    object_store_options: dict[str, str] = Field(default={}, description="Endpoint, credentials and the like.")
+    home: str = Field(description=HOME_FIELD)
 
     def lake(self) -> Lake:
-        """The lake at the configured root."""
-        return Lake(DeltaStore(self.root_uri, self.object_store_options))
+        """The lake of the configured home."""
+        return lake_of(Path(self.home))
 
 
 class ExtractsHandle(ConfigurableResource):

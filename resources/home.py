@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml_assets.domain.errors import HomeError
 
-LAYOUT = 1
+LAYOUT = 2
 MARKER = "ml_assets.json"
 FOLDERS = ("lake", "extracts", "mlflow", "dagster")
 

@@ -1,122 +1,209 @@
 """The lake as the assets see it: days read with their verdicts, days written with theirs.
 
-What belongs here: the tables of a stage, the record of rejected days, the quarantine of bad rows.
+What belongs here: the tables of a stage, refused days, the quarantine of bad rows, what each day rests on.
 What does not: how Delta is written (`delta_store.py`), what Dagster is told (`delta_io_manager.py`).
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Self
 
 import polars as pl
 
+from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
 from ml_assets.domain.local_days import DAY, within
-from resources.delta_store import Commit, DeltaStore
+from ml_assets.domain.planning import DayRecords, day_records
+from resources.delta_store import DeltaStore, TableSnapshot
+from resources.records import DayNote, RecordIndex, as_metadata, withdrawal
 
 REASONS = "reasons"
-REQUESTS = "retrain_requests"
+RED, BLOCKED = "red", "blocked"
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """What a run has read: the fingerprint of each window by read and day, the version of each table by read."""
+
+    fingerprints: Mapping[str, Mapping[date, int]] = field(default_factory=dict)
+    versions: Mapping[str, int | None] = field(default_factory=dict)
+
+    def of(self, day: date) -> dict[str, int]:
+        """The fingerprints of a day's windows."""
+        return {name: by_day[day] for name, by_day in self.fingerprints.items() if day in by_day}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a write left behind: the table's snapshot, the days whose content changed, the content hash of each day."""
+
+    snapshot: TableSnapshot
+    changed: frozenset[date]
+    hashes: Mapping[date, str]
+
+
+@dataclass(frozen=True)
 class Lake:
     """Reads and writes days of tables named `<stage>/<name>`."""
 
     store: DeltaStore
+    index: RecordIndex
+
+    @classmethod
+    def of(cls, store: DeltaStore, index_folder: Path | None = None) -> Self:
+        """The lake of a store, with an index of its records in a folder."""
+        return cls(store, RecordIndex(store, index_folder))
 
     def read(self, table: str, start: date, end: date) -> DayFrame:
         """The accepted rows of `[start, end)`; a table that is not there yet has no columns and no days.
 
-        Days whose latest verdict is red are left out, even where last known good rows exist.
+        Days whose latest verdict is red, and blocked ones, are left out, even where last known good rows exist.
         """
         snapshot = self.store.snapshot(table)
         if snapshot is None or end <= start:
             empty = pl.LazyFrame(schema=snapshot.schema() if snapshot else {DAY: pl.Date})
-            return DayFrame(table, empty, frozenset(), self.rejected(table, start, end), None)
-        rejected = self.rejected(table, start, end)
+            nothing: frozenset[date] = frozenset()
+            return DayFrame(table, empty, nothing, nothing, self.refused(table, start, end), None)
+        refused = self.refused(table, start, end)
         rows = snapshot.scan(start, end)
-        if rejected:
-            rows = rows.filter(~pl.col(DAY).is_in(list(rejected)))
-        present = frozenset(day for day in snapshot.days() if start <= day < end and day not in rejected)
-        return DayFrame(table, rows, present, rejected, snapshot.version)
+        if refused:
+            rows = rows.filter(~pl.col(DAY).is_in(list(refused)))
+        counted = {
+            day: rows for day, rows in snapshot.rows_by_day().items() if start <= day < end and day not in refused
+        }
+        filled = frozenset(day for day, count in counted.items() if count)
+        return DayFrame(table, rows, frozenset(counted), filled, refused, snapshot.version)
 
     def days(self, table: str) -> frozenset[date]:
-        """The days of a table that hold rows and are not rejected; none for an absent table."""
+        """The days of a table that hold rows and are not refused; none for an absent table."""
         snapshot = self.store.snapshot(table)
         if snapshot is None:
             return frozenset()
-        held = snapshot.days()
-        return held - set(self.rejected(table, min(held), max(held) + timedelta(days=1))) if held else held
+        held = frozenset(day for day, rows in snapshot.rows_by_day().items() if rows)
+        return held - set(self.refused(table, min(held), max(held) + timedelta(days=1))) if held else held
 
-    def rejected(self, table: str, start: date, end: date) -> dict[date, str]:
-        """The days of `[start, end)` whose latest verdict is red, with the reasons."""
-        snapshot = self.store.snapshot(_rejections(table))
+    def refused(self, table: str, start: date, end: date) -> dict[date, str]:
+        """The days of `[start, end)` whose latest verdict is red or that are blocked, with the reasons."""
+        return {day: reason for day, (_, reason) in self.refusals(table, start, end).items()}
+
+    def refusals(self, table: str, start: date, end: date) -> dict[date, tuple[str, str]]:
+        """The refused days of `[start, end)`: red or blocked, and the reasons."""
+        snapshot = self.store.snapshot(_refusals(table))
         if snapshot is None or end <= start or not any(start <= day < end for day in snapshot.days()):
             return {}
-        rows = snapshot.scan(start, end).filter(within(start, end)).select(DAY, REASONS).collect()
-        return {day: "; ".join(json.loads(reasons)) for day, reasons in rows.iter_rows()}
+        rows = snapshot.scan(start, end).filter(within(start, end)).select(DAY, "state", REASONS).collect()
+        return {day: (state, "; ".join(json.loads(reasons))) for day, state, reasons in rows.iter_rows()}
 
-    def write(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> Commit | None:
-        """The commit of the batch's accepted days; None when there are none.
+    def record(self, table: str) -> pl.DataFrame:
+        """What is on record of every day of a table, refused days included: one row a day, in day order."""
+        good = self.index.of(table).with_columns(pl.lit("good").alias("state"))
+        refused = self.store.snapshot(_refusals(table))
+        red_days = sorted(refused.days()) if refused else []
+        if not red_days or refused is None:
+            return good
+        states = refused.scan(red_days[0], red_days[-1] + timedelta(days=1)).select(DAY, "state", REASONS).collect()
+        red = (
+            self.index.of(_refusals(table))
+            .drop("why")
+            .join(states.with_columns(pl.col(REASONS).alias("why")).drop(REASONS), on=DAY, how="inner")
+            .select(good.columns)
+        )
+        return pl.concat([good.filter(~pl.col(DAY).is_in(red_days)), red]).sort(DAY)
 
-        Red verdicts, blocked days and quarantined rows are committed before the accepted days, and what was red and is
-        accepted now is cleared after them: killed in between, a day is red too long, never green too early.
+    def records(self, tables: Iterable[str]) -> dict[str, DayRecords]:
+        """What the planner needs of every table: contents, fingerprints, states."""
+        return {table: day_records(self.record(table)) for table in tables}
+
+    def versions(self, tables: Iterable[str]) -> dict[str, int]:
+        """The newest version of every table, and of its refusals; −1 for what is not there."""
+        names = [name for table in tables for name in (table, _refusals(table))]
+        found = {name: self.store.snapshot(name) for name in names}
+        return {name: snapshot.version if snapshot else -1 for name, snapshot in found.items()}
+
+    def moved(self, seen: Mapping[str, int], tables: Iterable[str]) -> bool:
+        """Whether a table, or its refusals, has a commit that is not among the versions seen."""
+        names = [name for table in tables for name in (table, _refusals(table))]
+        return any(name not in seen or self.store.moved_on(name, seen[name]) for name in names)
+
+    def write(self, table: str, batch: DayBatch, read: Read, metadata: Mapping[str, str]) -> Stored | None:
+        """Writes the batch's accepted days; None when there are none.
+
+        A day whose content is what is stored is recorded, not rewritten. Refusals and quarantined rows are committed
+        before the accepted days, and what was refused and is accepted now is cleared after them: killed in between, a
+        day is red too long, never green too early.
         """
         self._quarantine(table, batch, metadata)
-        self._reject(table, batch, metadata)
+        self._refuse(table, batch, read, metadata)
         accepted = batch.accepted
         if not accepted:
             return None
-        rows = batch.rows
-        if len(accepted) < len(batch.verdicts):
-            rows = rows.filter(pl.col(DAY).is_in(accepted))
-        commit = self.store.replace_days(table, rows, accepted, commit_metadata=metadata, add_columns=batch.add_columns)
-        red_before = self.rejected(table, accepted[0], accepted[-1] + timedelta(days=1))
+        rows = batch.rows.filter(pl.col(DAY).is_in(accepted)) if DAY in batch.rows.columns else batch.rows
+        hashes = content_hashes(rows, leave_out=batch.leave_out, days=accepted)
+        stored = self.store.snapshot(table)
+        held = stored.days() if stored else frozenset()
+        known = dict(self.index.of(table).select(DAY, "content").iter_rows())
+        changed = [day for day in accepted if day not in held or known.get(day) != hashes[day]]
+        filled = set(rows[DAY])
+        notes = {
+            day: DayNote(hashes[day], day not in filled, batch.empty.get(day, ""), read.of(day)) for day in accepted
+        }
+        noted = {**metadata, **as_metadata(notes, read.versions)}
+        if changed:
+            kept = rows if len(changed) == len(accepted) else rows.filter(pl.col(DAY).is_in(changed))
+            self.store.replace_days(
+                table, kept, changed, commit_metadata=noted, add_columns=batch.add_columns, keep_empty_days=True
+            )
+        else:
+            self.store.note(table, noted)
+        red_before = self.refused(table, accepted[0], accepted[-1] + timedelta(days=1))
         healed = [day for day in accepted if day in red_before]
         if healed:
             self.store.replace_days(
-                _rejections(table),
-                _rejection_rows({}),
+                _refusals(table),
+                _refusal_rows({}),
                 healed,
-                commit_metadata=metadata,
+                commit_metadata={**metadata, **withdrawal(healed)},
                 allow_empty_days=True,
             )
-        return commit
+        snapshot = self.store.snapshot(table)
+        return Stored(snapshot, frozenset(changed), hashes) if snapshot else None
 
     def withdraw(self, table: str, days: Iterable[date]) -> None:
-        """Removes the rows of days: what they rest on is about to be computed anew, and so are they."""
+        """Takes days off a table and off its record, as if they had never been asked for."""
         snapshot = self.store.snapshot(table)
-        held = sorted(snapshot.days() & set(days)) if snapshot else []
+        wanted = set(days)
+        held = sorted(snapshot.days() & wanted) if snapshot else []
         if snapshot and held:
-            self.store.replace_days(table, pl.DataFrame(schema=snapshot.schema()), held, allow_empty_days=True)
+            empty = pl.DataFrame(schema=snapshot.schema())
+            self.store.replace_days(table, empty, held, commit_metadata=withdrawal(held), allow_empty_days=True)
+        refused = self.store.snapshot(_refusals(table))
+        red = sorted(refused.days() & wanted) if refused else []
+        if red:
+            self.store.replace_days(
+                _refusals(table), _refusal_rows({}), red, commit_metadata=withdrawal(red), allow_empty_days=True
+            )
 
     def schema(self, table: str) -> Mapping[str, pl.DataType]:
         """The stored columns of a table and their types; none for an absent table."""
         snapshot = self.store.snapshot(table)
         return snapshot.schema() if snapshot else {}
 
-    def ask(self, model: str, day: date, reason: str) -> None:
-        """Records that a person asked for a model to be trained at a day."""
-        row = pl.DataFrame({DAY: [day], "reason": [reason]}, schema={DAY: pl.Date, "reason": pl.String})
-        self.store.replace_days(f"{REQUESTS}/{model}", row, [day])
-
-    def asked(self, model: str, start: date, end: date) -> dict[date, str]:
-        """The days of `[start, end)` for which a person asked, with the reason given."""
-        snapshot = self.store.snapshot(f"{REQUESTS}/{model}")
-        if snapshot is None:
-            return {}
-        return dict(snapshot.scan(start, end).select(DAY, "reason").collect().iter_rows())
-
-    def _reject(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
+    def _refuse(self, table: str, batch: DayBatch, read: Read, metadata: Mapping[str, str]) -> None:
         # A blocked day may hold rows of an earlier run: what reads it must leave it out like a red one.
         reasons = {
-            **{day: json.dumps([reason]) for day, reason in batch.blocked.items()},
-            **{day: json.dumps(batch.verdicts[day].reasons) for day in batch.rejected},
+            **{day: (BLOCKED, [reason]) for day, reason in batch.blocked.items()},
+            **{day: (RED, list(batch.verdicts[day].reasons)) for day in batch.rejected},
         }
         if reasons:
+            notes = {day: DayNote("", why="; ".join(why), inputs=read.of(day)) for day, (_, why) in reasons.items()}
             self.store.replace_days(
-                _rejections(table), _rejection_rows(reasons), sorted(reasons), commit_metadata=metadata
+                _refusals(table),
+                _refusal_rows(reasons),
+                sorted(reasons),
+                commit_metadata={**metadata, **as_metadata(notes, read.versions)},
             )
 
     def _quarantine(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
@@ -133,11 +220,16 @@ class Lake:
         self.store.replace_days(target, rows, sorted(holding), commit_metadata=metadata, allow_empty_days=True)
 
 
-def _rejections(table: str) -> str:
-    return f"rejections/{table.replace('/', '__')}"
+def _refusals(table: str) -> str:
+    return f"refusals/{table.replace('/', '__')}"
 
 
-def _rejection_rows(reasons: Mapping[date, str]) -> pl.DataFrame:
+def _refusal_rows(reasons: Mapping[date, tuple[str, list[str]]]) -> pl.DataFrame:
     return pl.DataFrame(
-        {DAY: list(reasons), REASONS: list(reasons.values())}, schema={DAY: pl.Date, REASONS: pl.String}
+        {
+            DAY: list(reasons),
+            "state": [state for state, _ in reasons.values()],
+            REASONS: [json.dumps(why) for _, why in reasons.values()],
+        },
+        schema={DAY: pl.Date, "state": pl.String, REASONS: pl.String},
     )

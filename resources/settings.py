@@ -8,8 +8,13 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from ml_assets.domain.errors import HomeError
 
 HOME_VARIABLE = "ML_ASSETS_HOME"
+LAKE_VARIABLE = "ML_ASSETS_LAKE"
+AZURE_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 STORAGE_OPTION_PREFIX = "ML_ASSETS_STORAGE_"
 # What other tools must find in the environment before they are imported: no telemetry, no surprises.
 PROCESS_ENVIRONMENT = {
@@ -38,8 +43,24 @@ def checkout() -> Path:
 
 
 def lake_root(home: Path) -> str:
-    """Where the lake lies: `$ML_ASSETS_LAKE` (an object store's URI), or `lake` in the home."""
-    return os.environ.get("ML_ASSETS_LAKE") or str(home / "lake")
+    """Where the lake lies: `$ML_ASSETS_LAKE` (an object store's URI), or `lake` in the home.
+
+    Raises HomeError for a URI with credentials in it: it stands in messages, logs and the summary.
+    """
+    chosen = os.environ.get(LAKE_VARIABLE)
+    if not chosen:
+        return str(home / "lake")
+    if "://" in chosen:
+        parts = urlsplit(chosen)
+        # In Azure's URIs the container stands where others have a user.
+        user = None if parts.scheme in AZURE_SCHEMES else parts.username
+        if user or parts.password or parts.query:
+            raise HomeError(
+                f"{LAKE_VARIABLE} holds credentials (a user, a password or a query in the URI), which would be shown "
+                f"in messages and logs. Give <scheme>://<bucket>/<path> alone, and the credentials as "
+                f"{STORAGE_OPTION_PREFIX}<OPTION>."
+            )
+    return chosen
 
 
 def storage_options() -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 What belongs here: sensors and the jobs they launch. What does not: arithmetic, asset objects.
 """
 
+from sensors.in_step import in_step_sensor, status_assets
 from sensors.retrain import retrain_job, retrain_sensor
 
-__all__ = ["retrain_job", "retrain_sensor"]
+__all__ = ["in_step_sensor", "retrain_job", "retrain_sensor", "status_assets"]

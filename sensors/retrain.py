@@ -1,12 +1,14 @@
-"""Carries a decision to train over to training: the one place where the asset graph is open.
+"""Carries decisions to train over to training: the one place where the asset graph is open.
 
 What belongs here: finding decisions nobody acted on, the retrain job. What does not: deciding
 (`retrain_decisions` did).
 """
 
-from collections.abc import Iterator, Mapping
-from datetime import date
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 
+import polars as pl
 from dagster import (
     AssetKey,
     AssetSelection,
@@ -20,14 +22,17 @@ from dagster import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from partitions import day_of_key, key_of_day
+from partitions import DayRange, day_of_key, key_of_day
 from resources.handles import LakeHandle
+from resources.lake import Lake
+from resources.run_tags import CAUSE, DAYS, LAUNCHED_BY, spoken
 
 TRAINING_STAGES = ("training_sets", "models", "calibrators", "champions")
-NEVER = "0001-01-01"
+SENSOR = "retrain_on_decision"
+NEVER = date(1, 1, 1)
 
 
-def retrain_job(model: str) -> UnresolvedAssetJobDefinition:
+def retrain_job(model: str, owners: Sequence[str] = ()) -> UnresolvedAssetJobDefinition:
     """The job that trains a model for one day: training set, candidates, calibrator, champion.
 
     A person launches it with a reason in the training set's configuration; the sensor launches it for a
@@ -37,54 +42,77 @@ def retrain_job(model: str) -> UnresolvedAssetJobDefinition:
         name=f"retrain_{model}",
         selection=AssetSelection.assets(*(AssetKey([stage, model]) for stage in TRAINING_STAGES)),
         description=f"Trains {model} for one day. Give a reason to ask for it although no trigger fired.",
+        owners=list(owners) or None,
     )
 
 
-def retrain_sensor(model: str, job: UnresolvedAssetJobDefinition) -> SensorDefinition:
-    """Launches the retrain job for decisions to train that are new and have no training set yet.
+def retrain_sensor(jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> SensorDefinition:
+    """Launches the retrain job for decisions to train that are new and have no training set yet, for every model.
 
-    On its first evaluation everything decided so far is history and starts nothing. The cursor is the newest
-    decision day seen; the run key names model, day and the evidence's version.
+    On its first evaluation everything decided so far is history and starts nothing. The cursor holds, by model, the
+    version of its decisions and the newest day seen: a tick reads only days after it, and only of tables that have a
+    new version. The run key names model, day and the evidence's version.
     """
 
     @sensor(
-        name=f"retrain_{model}_on_decision",
-        job=job,
+        name=SENSOR,
+        jobs=list(jobs.values()),
         minimum_interval_seconds=30,
         default_status=DefaultSensorStatus.RUNNING,
         required_resource_keys={"lake"},
-        description=f"Trains {model} when a decision of a new day asks for it.",
+        description="Trains a model when a decision of a new day asks for it.",
     )
     def on_decision(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         handle: LakeHandle = context.resources.lake
         lake = handle.lake()
-        decisions = decisions_by_day(handle, model)
-        newest = max(decisions, default=None)
-        if context.cursor is None:
-            context.update_cursor(key_of_day(newest) if newest else NEVER)
-            yield SkipReason(f"the {len(decisions)} decisions so far are history; watching from here on")
-            return
-        seen = day_of_key(context.cursor)
-        trained = lake.days(f"training_sets/{model}")
-        due = sorted(
-            (day, version)
-            for day, (decision, version) in decisions.items()
-            if decision == "train" and day > seen and day not in trained
-        )
-        if newest and newest > seen:
-            context.update_cursor(key_of_day(newest))
-        if not due:
-            yield SkipReason(f"no decision to train after {seen}")
-        for day, version in due:
-            yield RunRequest(run_key=f"{model}|{day}|{version}", partition_key=key_of_day(day))
+        cursor = json.loads(context.cursor) if context.cursor else {}
+        requests: list[RunRequest] = []
+        said: list[str] = []
+        for model in jobs:
+            version, seen = cursor.get(model, (-1, None))
+            if version >= 0 and not lake.store.moved_on(f"retrain_decisions/{model}", version):
+                continue
+            newest = lake.store.snapshot(f"retrain_decisions/{model}")
+            if newest is None:
+                cursor[model] = (-1, seen)
+                continue
+            last = max(newest.days(), default=NEVER)
+            if seen is None and not context.cursor:
+                said.append(f"the decisions on {model} up to {last} are history; watching from here on")
+            else:
+                requests += due_trainings(lake, model, day_of_key(seen) if seen else NEVER)
+            cursor[model] = (newest.version, key_of_day(max(last, day_of_key(seen) if seen else last)))
+        context.update_cursor(json.dumps(cursor))
+        if requests:
+            yield from requests
+        else:
+            yield SkipReason("; ".join(said) or "no decision to train that nobody acted on")
 
     return on_decision
 
 
-def decisions_by_day(handle: LakeHandle, model: str) -> Mapping[date, tuple[str, str]]:
-    """Every stored decision of a model: what it was and the version of its evidence."""
-    snapshot = handle.lake().store.snapshot(f"retrain_decisions/{model}")
-    if snapshot is None or not snapshot.days():
-        return {}
-    rows = snapshot.scan(date.min, date.max).select("partition_date", "decision", "evidence_version").collect()
-    return {day: (decision, version) for day, decision, version in rows.iter_rows()}
+def due_trainings(lake: Lake, model: str, seen: date) -> list[RunRequest]:
+    """One request for each decision to train after the day `seen` that has no training set yet."""
+    decisions = lake.read(f"retrain_decisions/{model}", seen + timedelta(days=1), date.max)
+    if not decisions.filled:
+        return []
+    asked = (
+        decisions.rows.filter(pl.col("decision") == "train")
+        .select("partition_date", "evidence_version", "trigger")
+        .collect()
+    )
+    trained = lake.read(f"training_sets/{model}", seen + timedelta(days=1), date.max).filled
+    return [
+        RunRequest(
+            run_key=f"{model}|{day}|{version}",
+            job_name=f"retrain_{model}",
+            partition_key=key_of_day(day),
+            tags={
+                DAYS: spoken(DayRange(day, day + timedelta(days=1))),
+                CAUSE: f"decision to train {model} ({trigger})",
+                LAUNCHED_BY: SENSOR,
+            },
+        )
+        for day, version, trigger in asked.sort("partition_date").iter_rows()
+        if day not in trained
+    ]

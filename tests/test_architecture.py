@@ -32,6 +32,8 @@ ALLOWED = {
     "ml_assets.launch": {"ml_assets.definitions", "ml_assets.domain", "partitions", "resources"},
     "ml_assets.replay": {"ml_assets.assets", "ml_assets.domain", "ml_assets.launch", "partitions", "resources"},
     "ml_assets.summary": {"ml_assets.assets", "ml_assets.domain", "resources"},
+    "ml_assets.status_page": {"ml_assets.domain"},
+    "ml_assets.status_terminal": {"ml_assets.domain"},
     "ml_assets.serve": {"ml_assets.domain", "resources"},
     "ml_assets.__main__": {
         "ml_assets.catalog",
@@ -39,6 +41,8 @@ ALLOWED = {
         "ml_assets.launch",
         "ml_assets.replay",
         "ml_assets.serve",
+        "ml_assets.status_page",
+        "ml_assets.status_terminal",
         "ml_assets.summary",
         "resources",
     },

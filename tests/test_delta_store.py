@@ -31,7 +31,7 @@ from ml_assets.domain.errors import (
     StorageError,
     TableUnreadableError,
 )
-from resources import delta_store
+from resources import day_files, delta_store
 from resources.delta_store import DAY, DeltaStore
 
 TABLE = "features/weather"
@@ -164,10 +164,14 @@ def test_rows_keep_the_given_order_within_their_day_in_one_file_a_day(store: Del
     assert everything(store).equals(frame.sort(DAY, maintain_order=True))
 
 
-def test_a_day_in_many_files_is_read_in_the_order_written(filled: DeltaStore) -> None:
-    DeltaTable(filled.uri(TABLE)).alter.set_table_properties({"delta.targetFileSize": "100000"})
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_day_in_many_files_is_read_in_the_order_written(
+    filled: DeltaStore, monkeypatch: pytest.MonkeyPatch, lazy: bool
+) -> None:
+    monkeypatch.setattr(day_files, "_BYTES_A_FILE", 500_000)
     frame = of_days(D5, rows=200_000).with_columns(pl.col("number").hash(1).cast(pl.Float64).alias("celsius"))
-    filled.replace_days(TABLE, frame, [D5])
+    commit = filled.replace_days(TABLE, frame.lazy() if lazy else frame, [D5])
+    assert commit.rows_by_day == {D5: 200_000}
     snapshot = filled.snapshot(TABLE)
     assert snapshot is not None
     assert len(list(Path(filled.uri(TABLE), f"{DAY}={D5}").iterdir())) > 1

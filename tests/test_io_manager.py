@@ -10,7 +10,6 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from dagster_deltalake import LocalConfig
 from test_stock_delta_defects import DAILY, FIRST, RANGE_END, RANGE_START, TEN, one_error_on_opening, ours, rows_of
 
 from ml_assets.domain.day_frame import DayBatch, DayFrame
@@ -23,21 +22,21 @@ from resources import delta_store
 from resources.delta_io_manager import DeltaDaysIO
 from resources.delta_store import DAY
 
-ROWS = "public/rows"
+ROWS, LAKE = "public/rows", "lake"
 IN_RANGES = {"partitions_def": DAILY, "backfill_policy": dg.BackfillPolicy.single_run(), "key_prefix": "public"}
 
 
-def io(root: Path) -> DeltaDaysIO:
-    return DeltaDaysIO(root_uri=str(root), storage_options=LocalConfig())
+def io(home: Path) -> DeltaDaysIO:
+    return DeltaDaysIO(home=str(home))
 
 
 def run(
-    root: Path, days: Sequence[date], *assets: dg.AssetsDefinition, only: dg.AssetsDefinition | None = None
+    home: Path, days: Sequence[date], *assets: dg.AssetsDefinition, only: dg.AssetsDefinition | None = None
 ) -> dg.ExecuteInProcessResult:
     one = {"partition_key": str(days[0])} if len(days) == 1 else {}
     return dg.materialize(
         list(assets),
-        resources={"io_manager": io(root)},
+        resources={"io_manager": io(home)},
         tags={} if one else {RANGE_START: str(days[0]), RANGE_END: str(days[-1])},
         raise_on_error=False,
         selection=[only] if only else None,
@@ -88,7 +87,7 @@ def test_a_range_hands_on_every_day_and_can_be_repeated(tmp_path: Path) -> None:
         assert result.success
         assert seen["rows"].rows.collect().equals(rows_of(TEN, mark))
         assert seen["rows"].days == set(TEN)
-        assert ours(tmp_path, ROWS) == ours(tmp_path, "public/downstream") == dict.fromkeys(TEN, mark)
+        assert ours(tmp_path / LAKE, ROWS) == ours(tmp_path / LAKE, "public/downstream") == dict.fromkeys(TEN, mark)
 
 
 def test_a_window_reads_its_days_only_and_starts_with_the_calendar(tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ def test_a_rejected_day_keeps_what_it_had_and_is_not_recorded(tmp_path: Path) ->
     again = writing(lambda days: rows_of(days, mark=1), rejected=[TEN[4]])
     result = run(tmp_path, TEN, again, reading(seen, trailing_days(0)))
     assert result.success
-    assert ours(tmp_path, ROWS) == {day: 0 if day == TEN[4] else 1 for day in TEN}
+    assert ours(tmp_path / LAKE, ROWS) == {day: 0 if day == TEN[4] else 1 for day in TEN}
     assert seen["rows"].days == set(TEN) - {TEN[4]}
     assert seen["rows"].rejected == {TEN[4]: "too good to be true"}
     assert TEN[4] not in set(seen["rows"].rows.collect()[DAY])
@@ -128,14 +127,14 @@ def test_a_broken_connection_costs_the_run_not_the_table(tmp_path: Path, monkeyp
     said = error_of(result)
     assert TableUnreadableError.__name__ in said
     assert "connection reset by peer" in said
-    assert ours(tmp_path, ROWS) == dict.fromkeys(TEN[:3], 0)
+    assert ours(tmp_path / LAKE, ROWS) == dict.fromkeys(TEN[:3], 0)
 
 
 def test_every_day_has_its_rows_bytes_and_version_on_record(tmp_path: Path) -> None:
     events = run(tmp_path, TEN, writing(rows_of)).asset_materializations_for_node("public__rows")
     assert [event.partition for event in events] == [str(day) for day in TEN]
     assert {event.metadata["dagster/partition_row_count"].value for event in events} == {2}
-    files = list((tmp_path / "public" / "rows").rglob("*.parquet"))
+    files = list((tmp_path / LAKE / "public" / "rows").rglob("*.parquet"))
     assert sum(int(str(event.metadata["bytes"].value)) for event in events) == sum(f.stat().st_size for f in files)
     assert {event.metadata["delta_version"].value for event in events} == {1}
     assert len({event.tags["dagster/data_version"] for event in events if event.tags}) == len(TEN)
@@ -158,13 +157,13 @@ def test_rows_of_days_outside_the_run_are_refused(tmp_path: Path) -> None:
     said = error_of(run(tmp_path, TEN[:2], writing(lambda days: rows_of([*days, TEN[7]], 1))))
     assert RowsOutsideDaysError.__name__ in said
     assert "2013-02-08 (2 rows)" in said
-    assert ours(tmp_path, ROWS) == dict.fromkeys(TEN, 0)
+    assert ours(tmp_path / LAKE, ROWS) == dict.fromkeys(TEN, 0)
 
 
 def test_verdicts_of_days_outside_the_run_are_refused(tmp_path: Path) -> None:
     said = error_of(run(tmp_path, TEN[:2], writing(rows_of, judged=TEN[:3])))
     assert "outside the run's [2013-02-01, 2013-02-03)" in said
-    assert not (tmp_path / "public").exists()
+    assert not (tmp_path / LAKE / "public").exists()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ def test_a_change_of_schema_fails_the_run(tmp_path: Path, change: Callable[[pl.D
     assert run(tmp_path, TEN, writing(rows_of)).success
     said = error_of(run(tmp_path, TEN[:1], writing(lambda days: change(rows_of(days, 1)))))
     assert SchemaChangeRefusedError.__name__ in said
-    assert ours(tmp_path, ROWS) == dict.fromkeys(TEN, 0)
+    assert ours(tmp_path / LAKE, ROWS) == dict.fromkeys(TEN, 0)
 
 
 def test_an_asset_of_itself_reads_what_lies_before_the_run(tmp_path: Path) -> None:
@@ -199,13 +198,13 @@ def test_an_asset_of_itself_reads_what_lies_before_the_run(tmp_path: Path) -> No
 
     for days in (TEN, TEN[3:6], TEN[9:]):
         assert run(tmp_path, days, tally).success
-        assert ours(tmp_path, "public/tally") == {day: at for at, day in enumerate(TEN)}
+        assert ours(tmp_path / LAKE, "public/tally") == {day: at for at, day in enumerate(TEN)}
     assert windows == [(TEN, frozenset()), (TEN[3:6], frozenset(TEN[2:5])), (TEN[9:], frozenset(TEN[8:9]))]
 
 
 def test_a_table_that_cannot_be_read_fails_its_reader(tmp_path: Path) -> None:
     assert run(tmp_path, TEN, writing(rows_of)).success
-    for entry in (tmp_path / "public" / "rows" / "_delta_log").iterdir():
+    for entry in (tmp_path / LAKE / "public" / "rows" / "_delta_log").iterdir():
         entry.write_bytes(b"{ torn")
     downstream = reading({}, trailing_days(0))
     result = run(tmp_path, TEN[:2], writing(rows_of), downstream, only=downstream)

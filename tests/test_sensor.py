@@ -21,7 +21,7 @@ DECISIONS = f"retrain_decisions/{MODEL}"
 @pytest.fixture
 def handle(tmp_path: Path) -> LakeHandle:
     """An empty lake."""
-    return LakeHandle(root_uri=str(tmp_path / "lake"))
+    return LakeHandle(home=str(tmp_path))
 
 
 def decided(handle: LakeHandle, *days: tuple[int, bool, str]) -> None:
@@ -33,7 +33,7 @@ def decided(handle: LakeHandle, *days: tuple[int, bool, str]) -> None:
 def evaluated(handle: LakeHandle, cursor: str | None) -> tuple[list[RunRequest], str, str | None]:
     """What the sensor asks for, what it says when it asks for nothing, and its new cursor."""
     sensor = retrain_sensor(MODEL, retrain_job(MODEL))
-    resources = {**resources_of(Home(Path(handle.root_uri).parent)), "lake": handle}
+    resources = {**resources_of(Home(Path(handle.home))), "lake": handle}
     repository = build_defs(load_catalog(), resources).get_repository_def()
     with DagsterInstance.ephemeral() as instance:
         context = build_sensor_context(

@@ -1,98 +1,90 @@
 """`champions/<model>`: which model and calibrator serve the day, and why; a dense asset, not a moving pointer.
 
-What belongs here: the factory. What does not: the gate and the fold (`ml_assets/domain/promotion.py`).
+What belongs here: the stage. What does not: the gate and the fold (`ml_assets/domain/promotion.py`).
 """
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
-import numpy as np
 import polars as pl
-from dagster import AssetsDefinition
 
-from ml_assets.assets.keys import key, table
-from ml_assets.assets.models import best_candidate, scored
-from ml_assets.assets.partitioned import Frame, Ready, notes_of, parent, partitioned_asset
-from ml_assets.assets.training_sets import rows_of_slice, slices_of, with_event_day
-from ml_assets.domain.calibration import Calibrator, apply_calibrator
+from ml_assets.assets.stage import Body, Ready, Stage, notes_of
 from ml_assets.domain.content import code_fingerprint, fingerprint, seed_of
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
-from ml_assets.domain.errors import MissingPartitionError
+from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.promotion import NOBODY, Attempt, Champion, fold_champions, gate
-from ml_assets.domain.specs import ModelSpec
-from partitions import day_of_key, same_days, window_before
-from resources.lake import Lake
+from ml_assets.domain.promotion import CHAMPIONS, NOBODY, Attempt, Champion, fold_champions, gate
+from ml_assets.domain.serving import probabilities
+from ml_assets.domain.specs import Catalog, ModelSpec
+from ml_assets.domain.training_rows import rows_of_slice, slices_of, with_event_day
+from partitions import same_days, window_before
 
 SHOWN = {"model_version": "champion", "decision": "decision", "reason": "reason"}
 LIMITS = DayLimits(key=("decision", DAY), required=("decision", "reason"))
 
 
-def champions_asset(model: ModelSpec) -> AssetsDefinition:
-    """The champions of a model, folded day by day from the day before the run."""
-
+def _body(model: ModelSpec, _: Catalog) -> Body:
     def body(ready: Ready) -> DayBatch:
-        start = ready.run.start
-        champion = champion_before(model, ready)
+        before, blocked = champions_before(model, ready)
+        days = [day for day in ready.days if day not in blocked]
+        pending = {
+            day: why
+            for stage in ("calibrators", "models", "training_sets")
+            for day, why in ready.inputs[stage].refused.items()
+        }
         attempts: dict[date, Attempt] = {}
-        serving = champion
-        for day in sorted(set(ready.days) & ready.inputs["calibrators"].days & ready.inputs["models"].days):
-            attempts[day] = _attempt(model, ready, day, serving)
-            if attempts[day].verdict.passed:
-                serving = attempts[day].challenger
-        decided = ready.lake.read(table("retrain_decisions", model.name), start, ready.run.end)
-        train = decided.rows.filter(pl.col("decision") == "train").collect()[DAY] if decided.days else []
-        rows = fold_champions(champion, ready.run, attempts, set(train))
-        return DayBatch(rows=rows, verdicts=judge_days(rows, ready.days, LIMITS), notes=notes_of(rows, SHOWN))
-
-    return partitioned_asset(
-        Frame(
-            key=key("champions", model.name),
-            calendar=model.calendar,
-            group="champions",
-            kinds=frozenset({"deltalake"}),
-            description=f"Which {model.name} model and calibrator serve the day, and why.",
-            code_version=fingerprint(code_fingerprint(gate), model.gate),
-            parents={
-                "before": parent(key("champions", model.name), window_before(1), model.calendar, same_day=False),
-                **{
-                    stage: parent(key(stage, model.name), same_days(), model.calendar, same_day=False)
-                    for stage in ("training_sets", "models", "calibrators")
-                },
-            },
-        ),
-        body,
-    )
-
-
-def champion_before(model: ModelSpec, ready: Ready) -> Champion:
-    """Who served the day before the run; nobody before the calendar's first day.
-
-    Of the window read, which overlaps what a rerun writes, only rows before the run count. Raises
-    MissingPartitionError when the day before is not there.
-    """
-    start = ready.run.start
-    if start == model.calendar.first_day:
-        return NOBODY
-    eve = start - timedelta(days=1)
-    if eve not in ready.inputs["before"].days:
-        raise MissingPartitionError(
-            f"champions/{model.name} of {eve} is not there, and a champion is carried forward from the day "
-            f"before. Materialise champions/{model.name} up to {eve} first."
+        serving = NOBODY
+        for day in days:
+            serving = before.get(day, serving)
+            if day in ready.inputs["calibrators"].filled:
+                attempts[day] = _attempt(model, ready, day, serving)
+                serving = attempts[day].challenger if attempts[day].verdict.passed else serving
+        rows = fold_champions(before, days, attempts, pending)
+        return DayBatch(
+            rows=rows, verdicts=judge_days(rows, days, LIMITS), blocked=blocked, notes=notes_of(rows, SHOWN)
         )
-    row = ready.inputs["before"].rows.filter(pl.col(DAY) == eve).collect().row(0, named=True)
-    return Champion(row["model_version"], row["calibrator_version"])
+
+    return body
+
+
+def champions_before(model: ModelSpec, ready: Ready) -> tuple[dict[date, Champion], dict[date, str]]:
+    """Who served the day before each stretch of days to decide, nobody before the first day; and the days blocked
+    because the day before them is not there.
+    """
+    before: dict[date, Champion] = {}
+    blocked: dict[date, str] = {}
+    yesterday = ready.inputs["before"]
+    served = {row[DAY]: row for row in yesterday.rows.collect().iter_rows(named=True)} if yesterday.days else {}
+    deciding: Sequence[date] = ready.days
+    for day in deciding:
+        eve = day - timedelta(days=1)
+        if day == model.calendar.first_day:
+            before[day] = NOBODY
+        elif eve in blocked:
+            blocked[day] = blocked[eve]
+        elif eve in deciding:
+            continue
+        elif eve in served:
+            before[day] = Champion(served[eve]["model_version"], served[eve]["calibrator_version"])
+        else:
+            blocked[day] = (
+                f"champions/{model.name} of {eve} is not there, and a champion is carried forward from the day "
+                f"before; materialise champions/{model.name} up to {eve} first"
+            )
+    return before, blocked
 
 
 def _attempt(model: ModelSpec, ready: Ready, day: date, serving: Champion) -> Attempt:
-    rows = with_event_day(model, ready.inputs["training_sets"].rows.filter(pl.col(DAY) == day).collect())
+    rows = with_event_day(model, ready.inputs["training_sets"].of(day))
     rows = rows_of_slice(rows, slices_of(model, day).gate).with_columns(pl.col("event_day").alias(DAY))
-    calibrated = ready.inputs["calibrators"].rows.filter(pl.col(DAY) == day).collect().row(0, named=True)
-    challenger = Champion(calibrated["model_version"], calibrated["calibrator_version"])
-    theirs = None if serving in (NOBODY, challenger) else probabilities(model, ready.lake, serving, rows)["probability"]
+    best = ready.inputs["models"].of(day).filter("best").row(0, named=True)
+    calibrated = ready.inputs["calibrators"].of(day).filter(pl.col("model_version") == best["model_version"])
+    challenger = Champion(best["model_version"], str(calibrated["calibrator_version"][0]))
+    theirs = None if serving in (NOBODY, challenger) else _probabilities(model, ready, serving, rows)
     verdict = gate(
         rows,
-        probabilities(model, ready.lake, challenger, rows)["probability"].to_numpy(),
+        _probabilities(model, ready, challenger, rows).to_numpy(),
         None if theirs is None else theirs.to_numpy(),
         model.gate,
         seed=seed_of(model.name, day.isoformat(), "gate"),
@@ -100,31 +92,36 @@ def _attempt(model: ModelSpec, ready: Ready, day: date, serving: Champion) -> At
     return Attempt(challenger, verdict)
 
 
-def probabilities(model: ModelSpec, lake: Lake, champion: Champion, rows: pl.DataFrame) -> pl.DataFrame:
-    """The raw `score` and calibrated `probability` of rows by a champion.
-
-    Raises MissingPartitionError or ArtefactError when what it names is not stored any more.
-    """
-    if champion.model_version is None or champion.calibrator_version is None:
-        raise MissingPartitionError(f"{model.name}: nobody serves, so nothing can be scored.")
-    scores = scored(model, best_candidate(lake, model, champion.model_version), rows)
-    calibrator = stored_calibrator(lake, model, champion.calibrator_version)
-    probability: np.ndarray[tuple[int], np.dtype[np.float64]] = apply_calibrator(calibrator, scores.to_numpy())
-    return pl.DataFrame([scores, pl.Series("probability", probability)])
+def _probabilities(model: ModelSpec, ready: Ready, champion: Champion, rows: pl.DataFrame) -> pl.Series:
+    trained = ready.named("any_model", str(champion.model_version), "model_version")
+    calibrated = ready.named("any_calibrator", str(champion.calibrator_version), "calibrator_version")
+    return probabilities(model, trained, calibrated, rows)["probability"]
 
 
-def stored_calibrator(lake: Lake, model: ModelSpec, calibrator_version: str) -> Calibrator:
-    """The calibrator of a version."""
-    day = day_of_key(calibrator_version[:10])
-    stored = lake.read(table("calibrators", model.name), day, day + timedelta(days=1))
-    rows = (
-        stored.rows.filter(pl.col("calibrator_version") == calibrator_version).collect()["calibrator"]
-        if stored.days
-        else []
-    )
-    if len(rows) != 1:
-        raise MissingPartitionError(
-            f"calibrators/{model.name} of {day} does not hold {calibrator_version}. Rerun the day's calibrator and "
-            f"champions/{model.name} from {day} on."
-        )
-    return Calibrator.from_json(rows[0])
+STAGE = Stage(
+    name="champions",
+    of="models",
+    nature=Nature.DECISION,
+    holds="which model and calibrator serve D, and why",
+    group=lambda model: f"{model.name}_training",
+    describe=lambda model: f"Which {model.name} model and calibrator serve the day, and why.",
+    reads=lambda model, _: {
+        "before": Read(f"champions/{model.name}", window_before(1), edge=False),
+        "training_sets": Read(f"training_sets/{model.name}", same_days(), follows=True),
+        "models": Read(f"models/{model.name}", same_days(), follows=True),
+        "calibrators": Read(f"calibrators/{model.name}", same_days(), follows=True),
+        "any_model": Read(f"models/{model.name}", same_days(), by_version=True),
+        "any_calibrator": Read(f"calibrators/{model.name}", same_days(), by_version=True),
+    },
+    code_version=lambda model, _: fingerprint(code_fingerprint(gate), model.gate),
+    body=_body,
+    kinds=frozenset({"deltalake"}),
+    columns=lambda _model, _catalog: {
+        "model_version": "the model that serves the day; null before the first champion",
+        "calibrator_version": "the calibrator that serves the day",
+        "decision": "first, promoted, rejected, keep, pending or none",
+        "reason": "why",
+        "evidence": "what the gate measured, as JSON",
+    },
+    empty=CHAMPIONS,
+)

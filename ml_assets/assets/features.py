@@ -1,26 +1,24 @@
 """`features/<group>`: feature rows, each with the instant from which it could have been known.
 
-What belongs here: the factory. What does not: the feature functions (`ml_assets/catalog/features`).
+What belongs here: the stage. What does not: the feature functions (`ml_assets/catalog/features`).
 """
 
 from collections.abc import Mapping
 from datetime import date
 
 import polars as pl
-from dagster import AssetsDefinition
 
-from ml_assets.assets.keys import key
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
+from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.content import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
+from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.local_days import DAY, local_day
-from ml_assets.domain.specs import FeatureGroupSpec
+from ml_assets.domain.specs import Catalog, FeatureGroupSpec
 from partitions import DayRange, trailing_days
 
 
-def features_asset(group: FeatureGroupSpec) -> AssetsDefinition:
-    """The rows of a feature group: computed with its look-back, cut to the days asked for."""
+def _body(group: FeatureGroupSpec, _: Catalog) -> Body:
     limits = DayLimits(
         min_rows=group.min_rows,
         key=(*group.entity, "known_at"),
@@ -31,31 +29,14 @@ def features_asset(group: FeatureGroupSpec) -> AssetsDefinition:
     def body(ready: Ready) -> DayBatch:
         events = {source: ready.inputs[source].rows for source in group.inputs}
         rows = cut_to_days(group, group.compute(events), ready.days)
-        verdicts = judge_days(rows, ready.days, limits)
         return DayBatch(
             rows=rows,
-            verdicts=verdicts,
+            verdicts=judge_days(rows, ready.days, limits),
             notes=missing_look_back(group, ready),
             add_columns=frozenset(group.added_values),
         )
 
-    return partitioned_asset(
-        Frame(
-            key=key("features", group.name),
-            calendar=group.calendar,
-            group="features",
-            kinds=frozenset({"polars", "deltalake"}),
-            description=group.description,
-            code_version=code_fingerprint(group.compute),
-            parents={
-                source: parent(
-                    key("events", source), trailing_days(group.look_back_days), group.calendar, same_day=True
-                )
-                for source in group.inputs
-            },
-        ),
-        body,
-    )
+    return body
 
 
 def cut_to_days(group: FeatureGroupSpec, rows: pl.LazyFrame, days: tuple[date, ...]) -> pl.DataFrame:
@@ -83,3 +64,29 @@ def missing_look_back(group: FeatureGroupSpec, ready: Ready) -> Mapping[date, Ma
         if lacking:
             notes[day] = {"computed without": ", ".join(lacking)}
     return notes
+
+
+def _columns(group: FeatureGroupSpec, _: Catalog) -> Mapping[str, str]:
+    return {
+        **dict.fromkeys(group.entity, f"what a row of {group.name} is about"),
+        "event_time": "the instant the values describe (UTC)",
+        "known_at": "the instant from which they could have been known (UTC)",
+        **group.described,
+    }
+
+
+STAGE = Stage(
+    name="features",
+    of="features",
+    nature=Nature.FACT,
+    holds="feature rows, each with the instant from which it could have been known",
+    group=lambda _: "features",
+    describe=lambda group: group.description,
+    reads=lambda group, _: {
+        source: Read(f"events/{source}", trailing_days(group.look_back_days), needed=True) for source in group.inputs
+    },
+    code_version=lambda group, _: code_fingerprint(group.compute),
+    body=_body,
+    kinds=frozenset({"polars", "deltalake"}),
+    columns=_columns,
+)

@@ -1,69 +1,80 @@
 """`models/<model>`: the candidates trained at the day, the best one named, each with its artefact.
 
-What belongs here: the factory. What does not: fitting (`ml_assets/domain/training.py`), MLflow (`resources`).
+What belongs here: the stage. What does not: fitting (`ml_assets/domain/training.py`), MLflow (`resources`).
 """
 
 import json
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
-from dagster import AssetsDefinition
 
-from ml_assets.assets.keys import key, table
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
-from ml_assets.assets.training_sets import feature_version, rows_of_slice, slices_of, with_event_day
+from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.content import content_hashes, fingerprint, seed_of
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
+from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.drift import DriftReference, drift_reference
-from ml_assets.domain.errors import ArtefactError, MissingPartitionError
 from ml_assets.domain.evaluation import evaluate
+from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
+from ml_assets.domain.serving import SCORE
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training import CANDIDATE, Candidate, fit_candidate, libraries, score
-from partitions import day_of_key, same_days
-from resources.lake import Lake
+from ml_assets.domain.training import CANDIDATE, Candidate, fit_candidate, libraries
+from ml_assets.domain.training_rows import rows_of_slice, slices_of, with_event_day
+from partitions import same_days
 
-SCORE = "score"
 LIMITS = DayLimits(key=("model_version",), required=("model_version", "artefact", "best"))
 # The artefact's bytes and MLflow's run id differ from run to run for the same fitted model.
 NOT_CONTENT = frozenset({"artefact", "mlflow_run_id"})
+MODELS = {
+    DAY: pl.Date,
+    "candidate": pl.String,
+    "model_version": pl.String,
+    "best": pl.Boolean,
+    "metrics": pl.String,
+    "importances": pl.String,
+    "reference": pl.String,
+    "training_content": pl.String,
+    "feature_version": pl.String,
+    "seed": pl.Int64,
+    "libraries": pl.String,
+    "artefact": pl.Binary,
+    "mlflow_run_id": pl.String,
+}
 
 
-def models_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
-    """The candidates of a model; a day without a training set has none, and says so."""
+def _body(model: ModelSpec, catalog: Catalog) -> Body:
     version = feature_version(model, catalog)
 
     def body(ready: Ready) -> DayBatch:
         sets = ready.inputs["training_set"]
-        trained = [day for day in ready.days if day in sets.days]
-        skipped = {day: "there is no training set for this day" for day in ready.days if day not in trained}
-        rows = [_candidate_row(model, version, ready, day) for day in trained]
-        frame = pl.concat(rows) if rows else pl.DataFrame(schema={DAY: pl.Date})
+        trained = [day for day in ready.days if day in sets.filled]
+        empty = {
+            day: f"the training set was refused: {sets.refused[day]}" if day in sets.refused else "nothing was trained"
+            for day in ready.days
+            if day not in trained
+        }
+        rows = [pl.concat([_candidate_row(model, version, ready, day), _replaced(ready, day)]) for day in trained]
+        frame = pl.concat(rows).unique("model_version", keep="first", maintain_order=True) if rows else _none()
         verdicts = judge_days(frame, trained, LIMITS) if trained else {}
-        return DayBatch(rows=frame, verdicts=verdicts, skipped=skipped, leave_out=NOT_CONTENT)
+        return DayBatch(rows=frame, verdicts=verdicts, empty=empty, leave_out=NOT_CONTENT)
 
-    return partitioned_asset(
-        Frame(
-            key=key("models", model.name),
-            calendar=model.calendar,
-            group="models",
-            kinds=frozenset({"scikitlearn", "mlflow", "deltalake"}),
-            description=model.description,
-            code_version=fingerprint(version, model.estimator),
-            parents={
-                "training_set": parent(key("training_sets", model.name), same_days(), model.calendar, same_day=False)
-            },
-            dense=False,
-        ),
-        body,
-        required_resources=frozenset({"mlflow"}),
-    )
+    return body
+
+
+def _none() -> pl.DataFrame:
+    return pl.DataFrame(schema=MODELS)
+
+
+def _replaced(ready: Ready, day: date) -> pl.DataFrame:
+    """The candidates that were trained at the day before: kept, so that what they served can be scored for ever."""
+    held = ready.held("trained_before", day)
+    return held.select(*MODELS).with_columns(pl.lit(value=False).alias("best")) if held.height else _none()
 
 
 def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> pl.DataFrame:
-    rows = with_event_day(model, ready.inputs["training_set"].rows.filter(pl.col(DAY) == day).collect())
+    rows = with_event_day(model, ready.inputs["training_set"].of(day))
     slices = slices_of(model, day)
     train, held_out = rows_of_slice(rows, slices.train), rows_of_slice(rows, slices.calibrate)
     seed = seed_of(model.name, day.isoformat())
@@ -91,7 +102,7 @@ def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> p
         "slices": f"train {slices.train} calibrate {slices.calibrate} gate {slices.gate}",
     }
     mlflow_run_id = ready.context.resources.mlflow.record(
-        asset=key("models", model.name).to_user_string(),
+        asset=f"{STAGE.name}/{model.name}",
         partition=day.isoformat(),
         dagster_run_id=ready.context.run.run_id,
         params={**_parameters(model), **recorded},
@@ -118,37 +129,8 @@ def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> p
             "artefact": [candidate.artefact],
             "mlflow_run_id": [mlflow_run_id],
         },
-        schema_overrides={DAY: pl.Date, "artefact": pl.Binary},
+        schema=MODELS,
     )
-
-
-def best_candidate(lake: Lake, model: ModelSpec, model_version: str) -> dict[str, object]:
-    """The stored row of a model version.
-
-    Raises MissingPartitionError when the partition is gone, ArtefactError when it holds another version.
-    """
-    day = day_of_key(model_version[:10])
-    stored = lake.read(table("models", model.name), day, day + timedelta(days=1))
-    if day not in stored.days:
-        raise MissingPartitionError(
-            f"models/{model.name} of {day} is not there, but the champion is {model_version}. Rebuild the day "
-            "with the retrain job, or pin another champion."
-        )
-    rows = stored.rows.filter(pl.col("model_version") == model_version).collect()
-    if rows.height != 1:
-        raise ArtefactError(
-            f"models/{model.name} of {day} does not hold {model_version}: it was trained anew since. Rerun "
-            f"champions/{model.name} from {day} on, then what they serve."
-        )
-    return rows.row(0, named=True)
-
-
-def scored(model: ModelSpec, stored: Mapping[str, object], rows: pl.DataFrame) -> pl.Series:
-    """The raw scores of rows by a stored candidate."""
-    artefact = stored["artefact"]
-    if not isinstance(artefact, bytes):
-        raise ArtefactError(f"{stored['model_version']}: the artefact is {type(artefact).__name__}, wanted bytes.")
-    return pl.Series(SCORE, score(model, artefact, rows))
 
 
 def _reference(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame, candidate: Candidate) -> DriftReference:
@@ -180,3 +162,28 @@ def _parameters(model: ModelSpec) -> dict[str, str]:
 
 def _json(mapping: Mapping[str, object]) -> str:
     return json.dumps(dict(mapping), sort_keys=True)
+
+
+STAGE = Stage(
+    name="models",
+    of="models",
+    nature=Nature.DECISION,
+    holds="the candidates trained at D, with their artefact; no rows on a day without a training set",
+    group=lambda model: f"{model.name}_training",
+    describe=lambda model: model.description,
+    reads=lambda model, _: {
+        "training_set": Read(f"training_sets/{model.name}", same_days(), follows=True),
+        "trained_before": Read(f"models/{model.name}", same_days(), edge=False, by_version=True),
+    },
+    code_version=lambda model, catalog: fingerprint(feature_version(model, catalog), model.estimator),
+    body=_body,
+    kinds=frozenset({"scikitlearn", "mlflow", "deltalake"}),
+    columns=lambda _model, _catalog: {
+        "model_version": "training day and content hash; named by champions and predictions",
+        "best": "whether it is the day's candidate for champion",
+        "reference": "what drift is measured against, as JSON",
+        "artefact": "the fitted pipeline (skops)",
+    },
+    empty=MODELS,
+    resources=frozenset({"mlflow"}),
+)

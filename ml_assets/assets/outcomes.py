@@ -1,57 +1,41 @@
 """`outcomes/<label>`: the labels that became known on the day, whatever day their events were on.
 
-What belongs here: the factory. What does not: what a label is (`ml_assets/catalog/outcomes`).
+What belongs here: the stage. What does not: what a label is (`ml_assets/catalog/outcomes`).
 """
 
 import polars as pl
-from dagster import AssetsDefinition
 
-from ml_assets.assets.keys import key
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
+from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.content import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
+from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.errors import CalendarError
 from ml_assets.domain.local_days import DAY, local_day
-from ml_assets.domain.specs import OutcomeSpec
+from ml_assets.domain.specs import Catalog, OutcomeSpec
 from partitions import trailing_days
 
-COLUMNS = ("row_key", "event_time", "known_at", "label")
+COLUMNS = {
+    "row_key": "what the label is of",
+    "event_time": "when that event was (UTC)",
+    "known_at": "when the label became known (UTC)",
+    "label": "1 for a positive, 0 for a negative",
+}
 
 
-def outcomes_asset(outcome: OutcomeSpec) -> AssetsDefinition:
-    """The labels of an outcome by the day on which they became known."""
+def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
     calendar = outcome.calendar
-    limits = DayLimits(min_rows=outcome.min_rows, key=("row_key",), required=COLUMNS)
+    limits = DayLimits(min_rows=outcome.min_rows, key=("row_key",), required=tuple(COLUMNS))
 
     def body(ready: Ready) -> DayBatch:
         labels = labels_by_known_day(outcome, ready.inputs[outcome.source].rows)
         rows = labels.filter(pl.col(DAY).is_in(list(ready.days))).sort(DAY, "row_key")
-        empty = sorted(set(ready.days) - set(rows[DAY]))
-        past_events = {day: "no label became known" for day in empty if day >= calendar.end_day}
+        none = sorted(set(ready.days) - set(rows[DAY]))
+        past_events = {day: "no label became known" for day in none if day >= calendar.end_day}
         judged = [day for day in ready.days if day not in past_events]
-        return DayBatch(rows=rows, verdicts=judge_days(rows, judged, limits), skipped=past_events)
+        return DayBatch(rows=rows, verdicts=judge_days(rows, judged, limits), empty=past_events)
 
-    return partitioned_asset(
-        Frame(
-            key=key("outcomes", outcome.name),
-            calendar=calendar,
-            group="outcomes",
-            kinds=frozenset({"polars", "deltalake"}),
-            description=outcome.description,
-            code_version=code_fingerprint(outcome.compute),
-            parents={
-                outcome.source: parent(
-                    key("events", outcome.source),
-                    trailing_days(calendar.label_lag_days),
-                    calendar,
-                    same_day=True,
-                )
-            },
-            outcome_calendar=True,
-        ),
-        body,
-    )
+    return body
 
 
 def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> pl.DataFrame:
@@ -77,3 +61,22 @@ def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> pl.DataFr
             f"the calendar {calendar.name!r}."
         )
     return labels
+
+
+STAGE = Stage(
+    name="outcomes",
+    of="outcomes",
+    nature=Nature.FACT,
+    holds="labels that became **known** on D",
+    group=lambda _: "outcomes",
+    describe=lambda outcome: outcome.description,
+    # Past the last event day there are no events to need: what is there of the look-back is read.
+    reads=lambda outcome, _: {
+        outcome.source: Read(f"events/{outcome.source}", trailing_days(outcome.calendar.label_lag_days), needed=True)
+    },
+    code_version=lambda outcome, _: code_fingerprint(outcome.compute),
+    body=_body,
+    kinds=frozenset({"polars", "deltalake"}),
+    columns=lambda _outcome, _catalog: COLUMNS,
+    past_end=True,
+)

@@ -1,63 +1,74 @@
 """`performance_reports/<model>`: outcomes that arrived on the day against the predictions made for them.
 
-What belongs here: the factory. What does not: the metrics (`ml_assets/domain/evaluation.py`).
+What belongs here: the stage. What does not: the metrics (`ml_assets/domain/evaluation.py`).
 """
 
 import polars as pl
-from dagster import AssetsDefinition
 
-from ml_assets.assets.keys import key
-from ml_assets.assets.partitioned import Frame, Ready, notes_of, parent, partitioned_asset
-from ml_assets.domain.cohorts import cohort_reports
+from ml_assets.assets.stage import Body, Ready, Stage, notes_of
+from ml_assets.domain.cohorts import COHORT_REPORTS, cohort_reports
 from ml_assets.domain.content import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
+from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.specs import ModelSpec
+from ml_assets.domain.specs import Catalog, ModelSpec
 from partitions import trailing_days
 
 SHOWN = {"roc_auc": "ROC-AUC", "brier": "Brier", "ece": "ECE", "coverage": "labels known", "n": "labels"}
 LIMITS = DayLimits(key=("cohort",), required=("cohort", "coverage", "brier", "ece"))
 
 
-def performance_reports_asset(model: ModelSpec) -> AssetsDefinition:
-    """The performance reports of a model: one row an event-date cohort, with how much of it is known."""
+def _body(model: ModelSpec, _: Catalog) -> Body:
     calendar = model.calendar
-    lag = calendar.label_lag_days
 
     def body(ready: Ready) -> DayBatch:
         predictions = ready.inputs["predictions"]
-        if not predictions.days:
-            return DayBatch(
-                rows=pl.DataFrame(),
-                verdicts={},
-                skipped=dict.fromkeys(ready.days, "no predictions were made"),
-            )
+        if not predictions.filled:
+            nothing = dict.fromkeys(ready.days, "no predictions were made")
+            return DayBatch(rows=pl.DataFrame(schema=COHORT_REPORTS), verdicts={}, empty=nothing)
         reports = cohort_reports(
             ready.inputs["outcomes"].rows.collect(),
             predictions.rows.collect(),
             timezone=calendar.timezone,
-            lag_days=lag,
+            lag_days=calendar.label_lag_days,
         ).filter(pl.col(DAY).is_in(list(ready.days)))
-        skipped = dict.fromkeys(set(ready.days) - set(reports[DAY]), "no prediction's label arrived")
-        days = [day for day in ready.days if day not in skipped]
-        verdicts = judge_days(reports, days, LIMITS)
-        return DayBatch(rows=reports, verdicts=verdicts, skipped=skipped, notes=notes_of(reports, SHOWN))
+        empty = dict.fromkeys(sorted(set(ready.days) - set(reports[DAY])), "no prediction's label arrived")
+        days = [day for day in ready.days if day not in empty]
+        return DayBatch(
+            rows=reports, verdicts=judge_days(reports, days, LIMITS), empty=empty, notes=notes_of(reports, SHOWN)
+        )
 
-    return partitioned_asset(
-        Frame(
-            key=key("performance_reports", model.name),
-            calendar=calendar,
-            group="performance_reports",
-            kinds=frozenset({"polars", "deltalake"}),
-            description=f"How {model.name} did, by the day of the events, as far as labels have arrived.",
-            code_version=code_fingerprint(cohort_reports),
-            parents={
-                # Past the last event day labels may or may not come, so a day without them is no error there.
-                "outcomes": parent(key("outcomes", model.outcome), trailing_days(lag), calendar, same_day=True),
-                "predictions": parent(key("predictions", model.name), trailing_days(lag), calendar, same_day=False),
-            },
-            outcome_calendar=True,
-        ),
-        body,
-    )
+    return body
+
+
+def _reads(model: ModelSpec, _: Catalog) -> dict[str, Read]:
+    lag = model.calendar.label_lag_days
+    return {
+        "outcomes": Read(f"outcomes/{model.outcome}", trailing_days(lag), needed=True),
+        "predictions": Read(f"predictions/{model.name}", trailing_days(lag)),
+    }
+
+
+STAGE = Stage(
+    name="performance_reports",
+    of="models",
+    nature=Nature.FACT,
+    holds="labels that arrived on D against the predictions made for them, by event date",
+    group=lambda model: f"{model.name}_monitoring",
+    describe=lambda model: f"How {model.name} did, by the day of the events, as far as labels have arrived.",
+    reads=_reads,
+    code_version=lambda _model, _catalog: code_fingerprint(cohort_reports),
+    body=_body,
+    kinds=frozenset({"polars", "deltalake"}),
+    columns=lambda _model, _catalog: {
+        "cohort": "the day of the events",
+        "n": "labels known by the end of D",
+        "coverage": "their share of the cohort's predictions",
+        "roc_auc": "area under the ROC curve of the probability",
+        "brier": "mean squared error of the probability",
+        "ece": "expected calibration error, ten equal-mass bins",
+    },
+    empty=COHORT_REPORTS,
+    past_end=True,
+)

@@ -1,74 +1,68 @@
 """`retrain_decisions/<model>`: shall a model be trained at the day, and on what evidence.
 
-What belongs here: the factory. What does not: triggers (`ml_assets/domain/retraining.py`), acting on them
+What belongs here: the stage. What does not: triggers (`ml_assets/domain/retraining.py`), acting on them
 (`sensors`).
 """
 
 from datetime import timedelta
 
-from dagster import AssetsDefinition
-
-from ml_assets.assets.keys import key
-from ml_assets.assets.partitioned import Frame, Ready, notes_of, parent, partitioned_asset
+from ml_assets.assets.stage import Body, Ready, Stage, notes_of
 from ml_assets.domain.content import code_fingerprint, fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
-from ml_assets.domain.retraining import Evidence, decide, decision_rows, performance_look_back
-from ml_assets.domain.specs import ModelSpec
+from ml_assets.domain.declared import Nature, Read
+from ml_assets.domain.retraining import DECISIONS, Evidence, decide, decision_rows, performance_look_back
+from ml_assets.domain.specs import Catalog, ModelSpec
 from partitions import window_before
 
 SHOWN = {"decision": "decision", "trigger": "trigger", "reasons": "reasons"}
 LIMITS = DayLimits(key=("decision", "partition_date"), required=("decision", "trigger", "reasons"))
 
 
-def retrain_decisions_asset(model: ModelSpec) -> AssetsDefinition:
-    """The decisions of a model; only reports and champions of earlier days are read."""
-    calendar = model.calendar
-
+def _body(model: ModelSpec, _: Catalog) -> Body:
     def body(ready: Ready) -> DayBatch:
         champions = ready.inputs["champions"]
         blocked = {
             day: f"champions/{model.name} of {day - timedelta(days=1)} is not there"
             for day in ready.days
-            if day > calendar.first_day and day - timedelta(days=1) not in champions.days
+            if day > model.calendar.first_day and day - timedelta(days=1) not in champions.days
         }
         evidence = Evidence(
             drift=ready.inputs["drift"].rows.collect(),
             performance=ready.inputs["performance"].rows.collect(),
             champions=champions.rows.collect(),
-            requests=ready.lake.asked(model.name, ready.run.start, ready.run.end),
         )
         days = [day for day in ready.days if day not in blocked]
         rows = decision_rows([decide(model, day, evidence) for day in days])
-        verdicts = judge_days(rows, days, LIMITS)
-        return DayBatch(rows=rows, verdicts=verdicts, blocked=blocked, notes=notes_of(rows, SHOWN))
+        return DayBatch(
+            rows=rows, verdicts=judge_days(rows, days, LIMITS), blocked=blocked, notes=notes_of(rows, SHOWN)
+        )
 
-    return partitioned_asset(
-        Frame(
-            key=key("retrain_decisions", model.name),
-            calendar=calendar,
-            group="retrain_decisions",
-            kinds=frozenset({"polars", "deltalake"}),
-            description=f"Whether {model.name} is trained at the day, which trigger fired or why none did.",
-            code_version=fingerprint(
-                code_fingerprint(decide), model.drift, model.metric_triggers, model.cool_down_days
-            ),
-            parents={
-                "drift": parent(key("drift_reports", model.name), window_before(1), calendar, same_day=False),
-                "performance": parent(
-                    key("performance_reports", model.name),
-                    window_before(performance_look_back(model)),
-                    calendar,
-                    same_day=False,
-                    outcome_calendar=True,
-                ),
-                "champions": parent(
-                    key("champions", model.name),
-                    window_before(model.cool_down_days),
-                    calendar,
-                    same_day=False,
-                ),
-            },
-        ),
-        body,
-    )
+    return body
+
+
+STAGE = Stage(
+    name="retrain_decisions",
+    of="models",
+    nature=Nature.DECISION,
+    holds="shall a model be trained at D, which trigger fired, or why none did",
+    group=lambda model: f"{model.name}_training",
+    describe=lambda model: f"Whether {model.name} is trained at the day, which trigger fired or why none did.",
+    reads=lambda model, _: {
+        "drift": Read(f"drift_reports/{model.name}", window_before(1)),
+        "performance": Read(f"performance_reports/{model.name}", window_before(performance_look_back(model))),
+        "champions": Read(f"champions/{model.name}", window_before(model.cool_down_days)),
+    },
+    code_version=lambda model, _: fingerprint(
+        code_fingerprint(decide), model.drift, model.metric_triggers, model.cool_down_days
+    ),
+    body=_body,
+    kinds=frozenset({"polars", "deltalake"}),
+    columns=lambda _model, _catalog: {
+        "decision": "train or wait",
+        "trigger": "what fired; none when nothing did; manual when a person asked",
+        "reasons": "every reason for and against, as JSON",
+        "evidence_version": "changes when what the decision rests on changes",
+    },
+    empty=DECISIONS,
+)

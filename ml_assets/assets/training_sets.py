@@ -1,149 +1,127 @@
 """`training_sets/<model>`: point-in-time joined labelled rows known before the day begins.
 
-What belongs here: the factory. What does not: the join (`ml_assets/domain/point_in_time.py`).
+What belongs here: the stage. What does not: the join (`ml_assets/domain/point_in_time.py`), the slices
+(`ml_assets/domain/training_rows.py`).
 """
 
-from datetime import date
+from collections.abc import Iterator
 
 import polars as pl
-from dagster import AssetsDefinition, Config
+from dagster import AssetKey, AssetMaterialization
 from pydantic import Field
 
-from ml_assets.assets.keys import key, table
-from ml_assets.assets.partitioned import Frame, Ready, parent, partitioned_asset
-from ml_assets.domain.content import code_fingerprint, fingerprint
+from ml_assets.assets.stage import Body, Ready, Stage, Step, Wish
+from ml_assets.domain.content import content_hashes
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
-from ml_assets.domain.local_days import DAY, local_day
-from ml_assets.domain.point_in_time import feature_rows, with_retired_features
+from ml_assets.domain.declared import Nature, Read
+from ml_assets.domain.feature_version import feature_version
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.point_in_time import with_retired_features
+from ml_assets.domain.retraining import decision_rows, requested
 from ml_assets.domain.specs import Catalog, ModelSpec
-from partitions import DayRange, training_slices, window_before
-from partitions.windows import TrainingSlices
+from ml_assets.domain.training_rows import labelled_rows
+from ml_assets.domain.verdict import passed
+from partitions import key_of_day, same_days, window_before
 
 
-class RetrainRequest(Config):
+class RetrainRequest(Wish):
     """Why a person asks for a model; empty when a decision asks for it."""
 
     reason: str = Field(
         default="",
-        description="Fill this in to train although no trigger fired; it is recorded as a manual decision.",
+        description="Fill this in to train although no trigger fired; it is recorded as the day's decision.",
     )
 
 
-def training_sets_asset(model: ModelSpec, catalog: Catalog) -> AssetsDefinition:
-    """The training sets of a model: only days with a decision to train, or a person's request, have one."""
-    calendar = model.calendar
-    window = model.train_days + model.calibration_days + model.gate_days
+def record_request(step: Step, config: RetrainRequest) -> Iterator[AssetMaterialization]:
+    """Records a person's request as the decision of the run's days, before anything is read."""
+    if not config.reason:
+        return
+    table = f"retrain_decisions/{step.declared.name}"
+    rows = decision_rows([requested(day, config.reason) for day in step.run])
+    batch = DayBatch(rows=rows, verdicts={day: passed() for day in step.run})
+    step.write_aside(table, batch)
+    for day, content in content_hashes(rows).items():
+        yield AssetMaterialization(
+            AssetKey(table.split("/")),
+            partition=key_of_day(day),
+            metadata={"decision": "train", "trigger": "manual", "reasons": config.reason},
+            tags=step.content_tags(content),
+        )
+
+
+def _body(model: ModelSpec, catalog: Catalog) -> Body:
     groups = catalog.groups_of(model)
     limits = DayLimits(
         min_rows=model.min_training_rows, key=("row_key",), required=("row_key", "prediction_time", "label")
     )
 
     def body(ready: Ready) -> DayBatch:
-        asked = wanted_days(model, ready)
-        skipped = {day: "there is no decision to train" for day in ready.days if day not in asked}
-        frames = {name: ready.inputs[name].rows.collect() for name in groups}
-        labels = ready.inputs["labels"].rows.collect()
-        sets = [labelled_rows(model, catalog, frames, labels, day) for day in ready.days if day in asked]
-        if not sets:
-            return DayBatch(rows=pl.DataFrame(), verdicts={}, skipped=skipped)
-        rows = with_retired_features(pl.concat(sets), ready.lake.schema(table("training_sets", model.name)))
-        judged = [day for day in ready.days if day in asked]
+        decisions = ready.inputs["decisions"].rows
+        asked = (
+            set(decisions.filter(pl.col("decision") == "train").collect()[DAY])
+            if ready.inputs["decisions"].filled
+            else set()
+        )
+        trained = [day for day in ready.days if day in asked]
+        empty = {day: "there is no decision to train" for day in ready.days if day not in asked}
+        if not trained and ready.stored:
+            return DayBatch(rows=pl.DataFrame(), verdicts={}, empty=empty)
+        limit = None if trained else 0
+        frames = {name: _up_to(ready.inputs[name].rows, limit) for name in groups}
+        labels = _up_to(ready.inputs["labels"].rows, limit)
+        if not trained:
+            # The first days of a table: no rows yet, and the columns that training sets will have.
+            known = all(frame.columns != [DAY] for frame in (*frames.values(), labels))
+            rows = labelled_rows(model, groups, frames, labels, ready.run.start) if known else pl.DataFrame()
+            return DayBatch(rows=rows, verdicts={}, empty=empty)
+        sets = [labelled_rows(model, groups, frames, labels, day) for day in trained]
+        rows = with_retired_features(pl.concat(sets), ready.stored)
         return DayBatch(
             rows=rows,
-            verdicts=judge_days(rows, judged, limits),
-            skipped=skipped,
-            add_columns=frozenset(model.feature_columns),
+            verdicts=judge_days(rows, trained, limits),
+            empty=empty,
+            add_columns=frozenset(model.feature_columns) - set(ready.stored) if ready.stored else frozenset(),
         )
 
-    return partitioned_asset(
-        Frame(
-            key=key("training_sets", model.name),
-            calendar=calendar,
-            group="training_sets",
-            kinds=frozenset({"polars", "deltalake"}),
-            description=f"Labelled rows for {model.name}, as they were known at the day's beginning.",
-            code_version=feature_version(model, catalog),
-            parents={
-                **{
-                    name: parent(key("features", name), window_before(window + 1), calendar, same_day=False)
-                    for name in groups
-                },
-                "labels": parent(
-                    key("outcomes", model.outcome),
-                    window_before(window),
-                    calendar,
-                    same_day=False,
-                    outcome_calendar=True,
-                ),
-            },
-            dense=False,
-        ),
-        body,
-        config=RetrainRequest,
-    )
+    return body
 
 
-def wanted_days(model: ModelSpec, ready: Ready) -> set[date]:
-    """The days of the run with a decision to train or a person's request; a new request is recorded."""
-    if ready.config.reason:
-        for day in ready.days:
-            ready.lake.ask(model.name, day, ready.config.reason)
-    decided = ready.lake.read(table("retrain_decisions", model.name), ready.run.start, ready.run.end)
-    decisions = decided.rows.filter(pl.col("decision") == "train").collect() if decided.days else None
-    return set(decisions[DAY] if decisions is not None else ()) | set(
-        ready.lake.asked(model.name, ready.run.start, ready.run.end)
-    )
+def _up_to(rows: pl.LazyFrame, limit: int | None) -> pl.DataFrame:
+    return (rows if limit is None else rows.limit(limit)).collect()
 
 
-def labelled_rows(
-    model: ModelSpec, catalog: Catalog, frames: dict[str, pl.DataFrame], labels: pl.DataFrame, day: date
-) -> pl.DataFrame:
-    """The training set of one day: events of its slices whose label was known before the day began."""
-    window = slices_of(model, day).window
-    began, _ = DayRange(day, day).instants(model.calendar.timezone)
-    known = labels.filter(pl.col("known_at") < began).select("row_key", "label")
-    rows = feature_rows(model, catalog.groups_of(model), frames, (window.start, window.end))
-    return (
-        rows.join(known, on="row_key", how="inner", maintain_order="left")
-        .with_columns(pl.lit(day).alias(DAY))
-        .select(DAY, "row_key", "prediction_time", *model.feature_columns, "label")
-    )
+def _reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
+    window = model.train_days + model.calibration_days + model.gate_days
+    return {
+        # The one open place of the asset graph: a decision is carried over to training by the sensor or the replay.
+        "decisions": Read(f"retrain_decisions/{model.name}", same_days(), edge=False, follows=True),
+        **{name: Read(f"features/{name}", window_before(window + 1)) for name in catalog.groups_of(model)},
+        "labels": Read(f"outcomes/{model.outcome}", window_before(window)),
+    }
 
 
-def slices_of(model: ModelSpec, day: date) -> TrainingSlices:
-    """The model's slices before a training day."""
-    return training_slices(
-        day,
-        first_day=model.calendar.first_day,
-        train_days=model.train_days,
-        calibration_days=model.calibration_days,
-        gate_days=model.gate_days,
-    )
-
-
-def with_event_day(model: ModelSpec, rows: pl.DataFrame) -> pl.DataFrame:
-    """Training rows with their event's local day as `event_day`."""
-    event_time = pl.col("prediction_time") + pl.lit(model.prediction_lead)
-    return rows.with_columns(local_day(event_time, model.calendar.timezone).alias("event_day"))
-
-
-def rows_of_slice(rows: pl.DataFrame, days: DayRange) -> pl.DataFrame:
-    """The rows whose `event_day` lies in a slice."""
-    return rows.filter(pl.col("event_day") >= days.start, pl.col("event_day") < days.end)
-
-
-def feature_version(model: ModelSpec, catalog: Catalog) -> str:
-    """The fingerprint of everything that shapes a model's features: declarations, functions, sources, join."""
-    groups = catalog.groups_of(model)
-    sources = sorted({source for group in groups.values() for source in group.inputs})
-    return fingerprint(
-        model.features,
-        model.prediction_lead,
-        code_fingerprint(feature_rows),
-        [
-            (name, group.max_age, group.look_back_days, code_fingerprint(group.compute))
-            for name, group in groups.items()
-        ],
-        [(name, code_fingerprint(catalog.sources[name].parse)) for name in sources],
-    )
+STAGE = Stage(
+    name="training_sets",
+    of="models",
+    nature=Nature.DECISION,
+    holds="point-in-time joined labelled rows known before D; no rows on a day without a decision to train",
+    group=lambda model: f"{model.name}_training",
+    describe=lambda model: f"Labelled rows for {model.name}, as they were known at the day's beginning.",
+    reads=_reads,
+    code_version=feature_version,
+    body=_body,
+    wish=RetrainRequest,
+    before=record_request,
+    kinds=frozenset({"polars", "deltalake"}),
+    columns=lambda model, catalog: {
+        "row_key": "what is predicted",
+        "prediction_time": "when the score was needed (UTC)",
+        "label": "what came true",
+        **{
+            column: catalog.features[feature.split(".", 1)[0]].described.get(feature.split(".", 1)[1], feature)
+            for feature, column in zip(model.features, model.feature_columns, strict=True)
+        },
+    },
+)

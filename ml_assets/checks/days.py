@@ -1,11 +1,12 @@
-"""One check an asset: rows and nulls of a day are within their limits.
+"""One check an asset: rows and nulls of a day are within their limits, and nothing it needs is refused.
 
 What belongs here: the check's declaration, a day's verdict as Dagster's record of it.
 What does not: the limits and the judgement (`ml_assets/domain/contracts.py`).
 
 Rows, nulls, keys and contract share one record a day, because records are the largest cost of a range run.
 The check is evaluated inside the asset's step, on the rows that would be written: a bad day must be known
-before it overwrites a good one, and a rejected day has no stored rows that a later check could read.
+before it overwrites a good one, and a rejected day has no stored rows that a later check could read. It never blocks:
+what reads the asset looks at the day itself, so that good days pass and the refused day says why on each asset.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,11 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
+    DagsterEventType,
+    DagsterInstance,
     DailyPartitionsDefinition,
 )
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from ml_assets.domain.verdict import Verdict
 from partitions import key_of_day
@@ -26,15 +30,20 @@ CHECK_NAME = "rows_and_nulls"
 
 
 def day_check_spec(key: AssetKey, days: DailyPartitionsDefinition, description: str) -> AssetCheckSpec:
-    """The check of an asset, recorded per day, blocking what follows in a one-day run."""
-    return AssetCheckSpec(CHECK_NAME, asset=key, partitions_def=days, blocking=True, description=description)
+    """The check of an asset, recorded per day."""
+    return AssetCheckSpec(CHECK_NAME, asset=key, partitions_def=days, blocking=False, description=description)
 
 
 def day_check_events(
-    key: AssetKey, verdicts: Mapping[date, Verdict], *, one_day: bool
+    key: AssetKey, verdicts: Mapping[date, Verdict], instance: DagsterInstance, run_id: str, now: float
 ) -> Iterator[AssetCheckEvaluation]:
-    """One evaluation a day. In a range run none blocks: good days pass, and children leave out the bad ones."""
+    """One evaluation a day, each naming the day's newest materialisation: otherwise Dagster shows it as missing."""
+    partitions = {key_of_day(day) for day in verdicts}
+    newest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, DagsterEventType.ASSET_MATERIALIZATION, partitions
+    )
     for day, verdict in sorted(verdicts.items()):
+        storage_id = newest.get(key_of_day(day))
         yield AssetCheckEvaluation(
             asset_key=key,
             check_name=CHECK_NAME,
@@ -45,6 +54,11 @@ def day_check_events(
                 **{name: value for name, value in verdict.measured.items() if value not in (None, "")},
                 **({f"limit: {name}": value for name, value in verdict.limits.items()} if verdict.reasons else {}),
             },
+            target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+                storage_id=storage_id, run_id=run_id, timestamp=now
+            )
+            if storage_id is not None
+            else None,
             partition=key_of_day(day),
-            blocking=one_day,
+            blocking=False,
         )

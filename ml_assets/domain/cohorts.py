@@ -9,6 +9,21 @@ import polars as pl
 from ml_assets.domain.evaluation import grouped_metrics
 from ml_assets.domain.local_days import DAY, local_day
 
+COHORT_REPORTS = {
+    DAY: pl.Date,
+    "cohort": pl.Date,
+    "model_version": pl.String,
+    "n": pl.Int64,
+    "predictions": pl.Int64,
+    "coverage": pl.Float64,
+    "base_rate": pl.Float64,
+    "roc_auc": pl.Float64,
+    "brier": pl.Float64,
+    "log_loss": pl.Float64,
+    "ece": pl.Float64,
+    "raw_brier": pl.Float64,
+    "raw_ece": pl.Float64,
+}
 METRICS = ("base_rate", "roc_auc", "brier", "log_loss", "ece")
 
 
@@ -51,6 +66,7 @@ def cohort_reports(outcomes: pl.DataFrame, predictions: pl.DataFrame, *, timezon
         )
         .join(made, on="cohort")
         .with_columns((pl.col("n") / pl.col("predictions")).alias("coverage"))
-        .select(DAY, "cohort", "model_version", "n", "predictions", "coverage", *METRICS, "raw_brier", "raw_ece")
+        .select(*COHORT_REPORTS)
+        .cast(pl.Schema(COHORT_REPORTS))
         .sort(DAY, "cohort")
     )

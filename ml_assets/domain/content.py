@@ -19,8 +19,12 @@ from ml_assets.domain.local_days import DAY
 _SEEDS = (0x6D6C, 0x6173)
 
 
-def content_hashes(frame: pl.DataFrame, *, leave_out: Collection[str] = ()) -> dict[date, str]:
+def content_hashes(
+    frame: pl.DataFrame, *, leave_out: Collection[str] = (), days: Collection[date] = ()
+) -> dict[date, str]:
     """A hash of each day's rows, independent of row order: the same rows give the same hash.
+
+    `days` names days that have a hash though they hold no rows.
 
     Two 64-bit row hashes are summed over the day, beside the number of rows and the schema. Polars keeps its
     row hash stable within a version, and the version is pinned, so its name is part of the hash.
@@ -31,7 +35,8 @@ def content_hashes(frame: pl.DataFrame, *, leave_out: Collection[str] = ()) -> d
     kept = frame.select(columns)
     hashed = pl.DataFrame([frame[DAY], *(kept.hash_rows(seed).alias(str(seed)) for seed in _SEEDS)])
     sums = hashed.group_by(DAY).agg(pl.len(), *(pl.col(str(seed)).sum() for seed in _SEEDS))
-    return {
+    nothing = dict.fromkeys(days, f"{salt:08x}" + "0" * 40)
+    return nothing | {
         day: f"{salt:08x}{rows:08x}" + "".join(f"{part & (2**64 - 1):016x}" for part in parts)
         for day, rows, *parts in sums.iter_rows()
     }

@@ -40,6 +40,12 @@ class DayLimits:
         return tuple(dict.fromkeys((*self.required, *self.max_null_share)))
 
 
+def column_descriptions(contract: type[DataFrameModel]) -> dict[str, str]:
+    """What a contract says of its columns, for people; columns without a description are left out."""
+    columns = contract.to_schema().columns
+    return {name: column.description for name, column in columns.items() if column.description}
+
+
 @dataclass(frozen=True, slots=True)
 class SplitRows:
     """Rows that keep the contract, and rows that break it with a list column of reasons."""

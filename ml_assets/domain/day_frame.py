@@ -18,32 +18,37 @@ from ml_assets.domain.verdict import Verdict
 class DayFrame:
     """Rows of a table over some days, at one version.
 
-    `days` are those that hold accepted rows; `rejected` those whose latest verdict is red: their last known
-    good rows, if any, are not in `rows`. `version` is None while the table does not exist.
+    `days` are those that are there and accepted, `filled` those of them that hold rows; `refused` those whose latest
+    verdict is red or that are blocked, with the reason: their last known good rows, if any, are not in `rows`.
+    `version` is None while the table does not exist.
     """
 
     table: str
     rows: pl.LazyFrame
     days: frozenset[date]
-    rejected: Mapping[date, str]
+    filled: frozenset[date]
+    refused: Mapping[date, str]
     version: int | None
+
+    def of(self, day: date, partition_column: str = "partition_date") -> pl.DataFrame:
+        """The rows of one day."""
+        return self.rows.filter(pl.col(partition_column) == day).collect()
 
 
 @dataclass(frozen=True, slots=True)
 class DayBatch:
-    """Rows to write, one verdict a day judged, and why the other days of the range are left out.
+    """Rows to write, one verdict a day judged, and why the other days of the range have no rows.
 
-    `blocked` days cannot be computed because something they need is red or missing; `skipped` days have
-    nothing to compute, by design. `quarantined` holds rows that broke their contract, with reasons.
-    `leave_out` names columns that are no part of the content (artefact bytes, run ids), `add_columns` those that may be
-    new to the table.
+    `blocked` days cannot be computed because something they need is refused or missing; `empty` days have nothing to
+    compute, by design: they are stored without rows, with the reason. `quarantined` holds rows that broke their
+    contract, with reasons. `leave_out` names columns that are no part of the content (artefact bytes, run ids),
+    `add_columns` those that may be new to the table. `notes` are shown beside a day.
     """
 
     rows: pl.DataFrame
     verdicts: Mapping[date, Verdict]
     blocked: Mapping[date, str] = field(default_factory=dict)
-    skipped: Mapping[date, str] = field(default_factory=dict)
-    inputs: Mapping[str, int | None] = field(default_factory=dict)
+    empty: Mapping[date, str] = field(default_factory=dict)
     quarantined: pl.DataFrame | None = None
     leave_out: frozenset[str] = frozenset()
     add_columns: frozenset[str] = frozenset()
@@ -51,10 +56,16 @@ class DayBatch:
 
     @property
     def accepted(self) -> list[date]:
-        """The days whose rows may be written, in order."""
-        return sorted(day for day, verdict in self.verdicts.items() if verdict.passed)
+        """The days that may be written, in order: those judged good, and those with nothing to compute."""
+        return sorted({day for day, verdict in self.verdicts.items() if verdict.passed} | set(self.empty))
 
     @property
     def rejected(self) -> list[date]:
         """The days judged bad, in order."""
         return sorted(day for day, verdict in self.verdicts.items() if not verdict.passed)
+
+    @property
+    def refused(self) -> dict[date, str]:
+        """The days judged bad or blocked, in order, with the reason."""
+        red = {day: "; ".join(self.verdicts[day].reasons) for day in self.rejected}
+        return dict(sorted({**self.blocked, **red}.items()))

@@ -33,6 +33,10 @@ class TableUnreadableError(StorageError):
     """A table is there but cannot be opened; it is never taken for an absent one."""
 
 
+class LogLostError(TableUnreadableError):
+    """A table lost commits, or is gone altogether, though they were made: what is left is not what was written."""
+
+
 class SchemaChangeRefusedError(StorageError):
     """A write would drop, retype or add a column that nobody asked for by name."""
 
@@ -53,9 +57,21 @@ class MissingPartitionError(MlAssetsError):
     """A partition that must exist before this one does not."""
 
 
+class DaysRefusedError(MlAssetsError):
+    """Days of a run were refused or blocked; the others are done."""
+
+
+class RunFailedError(MlAssetsError):
+    """A run failed for a reason that is no error of the platform's own."""
+
+
 class NothingToDoError(MlAssetsError):
     """A run that would have ended green without doing anything."""
 
 
 class ArtefactError(MlAssetsError):
     """A stored model or calibrator cannot be trusted or does not match what its row says."""
+
+
+class StatusError(MlAssetsError):
+    """Facts for a status do not fit its tables, days or states."""

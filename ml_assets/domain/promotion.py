@@ -5,7 +5,7 @@ What does not: scoring the gate's rows, reading artefacts (`ml_assets/assets`).
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -29,6 +29,8 @@ class Champion:
 
 
 NOBODY = Champion(None, None)
+# What champions say of a day on which training was tried.
+ATTEMPTED = ("first", "promoted", "rejected", "pending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +91,34 @@ def gate(rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits
     return Verdict(passed=not reasons, reasons=tuple(reasons), measured=measured)
 
 
-def fold_champions(
-    before: Champion, days: Iterable[date], attempts: Mapping[date, Attempt], asked: Collection[date]
-) -> pl.DataFrame:
-    """One row a day: who serves it and why, carried forward from `before`.
+CHAMPIONS = {
+    DAY: pl.Date,
+    "model_version": pl.String,
+    "calibrator_version": pl.String,
+    "decision": pl.String,
+    "reason": pl.String,
+    "evidence": pl.String,
+}
 
-    `asked` are days with a decision to train: without an attempt the day keeps its champion and says so.
+
+def fold_champions(
+    before: Mapping[date, Champion], days: Iterable[date], attempts: Mapping[date, Attempt], pending: Mapping[date, str]
+) -> pl.DataFrame:
+    """One row a day: who serves it and why, carried forward from the day before.
+
+    `before` says who served the day before each day whose eve is not among `days`. `pending` are days on which training
+    was decided and refused, with the reason: the day keeps its champion and says so.
     """
     rows = []
-    serving = before
+    serving = NOBODY
     for day in days:
+        serving = before.get(day, serving)
         attempt = attempts.get(day)
         if attempt is not None:
             serving, decision, reason = _after(serving, attempt)
             evidence = json.dumps(dict(attempt.verdict.measured), sort_keys=True)
-        elif day in asked:
-            decision, reason, evidence = "pending", "training was decided but no candidate is there yet", "{}"
+        elif day in pending:
+            decision, reason, evidence = "pending", f"training was decided and refused: {pending[day]}", "{}"
         elif serving == NOBODY:
             decision, reason, evidence = "none", "no champion yet", "{}"
         else:
@@ -112,14 +126,7 @@ def fold_champions(
         rows.append((day, serving.model_version, serving.calibrator_version, decision, reason, evidence))
     return pl.DataFrame(
         rows,
-        schema={
-            DAY: pl.Date,
-            "model_version": pl.String,
-            "calibrator_version": pl.String,
-            "decision": pl.String,
-            "reason": pl.String,
-            "evidence": pl.String,
-        },
+        schema=CHAMPIONS,
         orient="row",
     )
 

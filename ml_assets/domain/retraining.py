@@ -5,7 +5,7 @@ What does not: acting on it (`sensors`, `ml_assets/replay.py`).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -13,20 +13,26 @@ import polars as pl
 
 from ml_assets.domain.content import fingerprint
 from ml_assets.domain.local_days import DAY
+from ml_assets.domain.promotion import ATTEMPTED
 from ml_assets.domain.specs import MetricTrigger, ModelSpec
 
-ATTEMPTS = ("first", "promoted", "rejected", "pending")
+DECISIONS = {
+    DAY: pl.Date,
+    "decision": pl.String,
+    "trigger": pl.String,
+    "reasons": pl.String,
+    "evidence_version": pl.String,
+}
 WORSE_WHEN_LOWER = frozenset({"roc_auc"})
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was known before a day: reports and champions of earlier days only, and requests for the day."""
+    """What was known before a day: reports and champions of earlier days only."""
 
     drift: pl.DataFrame
     performance: pl.DataFrame
     champions: pl.DataFrame
-    requests: Mapping[date, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +53,13 @@ class Decision:
 def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
     """The decision for `day`, from evidence strictly before it.
 
-    A manual request always trains. Otherwise, in this order: before the first training day wait; within the
-    cool-down of the last attempt wait; with no champion train; then business days, drift, metrics.
+    In this order: before the first training day wait; within the cool-down of the last attempt wait; with no champion
+    train; then business days, drift, metrics.
     """
-    if day in evidence.requests:
-        return Decision(day, train=True, trigger="manual", reasons=(evidence.requests[day],))
     if day < model.first_training_day:
         return Decision(day, False, "none", (f"the first training day is {model.first_training_day}",))
     champions = evidence.champions.filter(pl.col(DAY) < day).sort(DAY)
-    attempts = champions.filter(pl.col("decision").is_in(ATTEMPTS))
+    attempts = champions.filter(pl.col("decision").is_in(ATTEMPTED))
     if attempts.height:
         last = attempts[DAY][-1]
         if day - last < timedelta(days=model.cool_down_days):
@@ -76,6 +80,11 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
     return Decision(day, False, "none", tuple(reason for _, _, reason in findings))
 
 
+def requested(day: date, reason: str) -> Decision:
+    """The decision to train that a person makes, although no trigger fired."""
+    return Decision(day, train=True, trigger="manual", reasons=(reason,))
+
+
 def performance_look_back(model: ModelSpec) -> int:
     """How many days of performance reports before a day its metric triggers look at."""
     cohorts = max((trigger.cohorts for trigger in model.metric_triggers), default=0)
@@ -92,13 +101,7 @@ def decision_rows(decisions: Sequence[Decision]) -> pl.DataFrame:
             "reasons": [json.dumps(decision.reasons) for decision in decisions],
             "evidence_version": [decision.evidence_version for decision in decisions],
         },
-        schema={
-            DAY: pl.Date,
-            "decision": pl.String,
-            "trigger": pl.String,
-            "reasons": pl.String,
-            "evidence_version": pl.String,
-        },
+        schema=DECISIONS,
     )
 
 

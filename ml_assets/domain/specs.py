@@ -24,12 +24,17 @@ def _no_limits() -> Mapping[str, float]:
     return MappingProxyType({})
 
 
+def _no_texts() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calendar:
     """The days of a workload: local days in `timezone`, half-open `[first_day, end_day)`.
 
-    Labels may come up to `label_lag_days` after the event's day, so outcomes and performance reports run
-    that many days past `end_day`.
+    Labels may come up to `label_lag_days` after the event's day, so the workload runs that many days past `end_day`:
+    on those days outcomes and performance reports may have rows, the rest has none. `owners` are who to ask:
+    `team:<name>` or a mail address.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Calendar:
     first_day: date
     end_day: date
     label_lag_days: int
+    owners: tuple[str, ...] = ()
 
     @property
     def outcome_end_day(self) -> date:
@@ -95,7 +101,7 @@ class FeatureGroupSpec:
     A value that is new to a group that has been stored already is named in `added_values`: older days read null there.
     `compute` receives events of `[start - look_back_days, end)` and returns rows with the entity's keys,
     event_time, known_at and the values; the platform cuts them to the days asked for. A value older than
-    `max_age` at prediction time counts as absent.
+    `max_age` at prediction time counts as absent. `described` says of values what they are, for people.
     """
 
     name: str
@@ -105,6 +111,7 @@ class FeatureGroupSpec:
     inputs: tuple[str, ...]
     values: tuple[str, ...]
     compute: Callable[[Inputs], pl.LazyFrame]
+    described: Mapping[str, str] = field(default_factory=_no_texts)
     added_values: tuple[str, ...] = ()
     look_back_days: int = 0
     max_age: timedelta = timedelta(days=1)
@@ -115,6 +122,11 @@ class FeatureGroupSpec:
         if self.look_back_days < 0:
             raise CatalogError(
                 f"feature group {self.name!r}: look_back_days is {self.look_back_days}, wanted 0 or more."
+            )
+        if stray := sorted(set(self.described) - set(self.values)):
+            raise CatalogError(
+                f"feature group {self.name!r}: described names {stray}, which are not among its values "
+                f"{sorted(self.values)}."
             )
         if stray := sorted(set(self.added_values) - set(self.values)):
             raise CatalogError(

@@ -1,0 +1,424 @@
+"""What a stage is, declared in one value, and the one frame in which every stage runs.
+
+What belongs here: `Stage`, the asset made of it, which days of a run are computed, kept, empty or blocked, the order in
+which things are recorded.
+What does not: what any particular stage computes (the modules beside this one).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+from dagster import (
+    AssetDep,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    BackfillPolicy,
+    Config,
+    DagsterEvent,
+    DagsterEventType,
+    DailyPartitionsDefinition,
+    Output,
+    asset,
+)
+from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
+from dagster._core.events import AssetMaterializationPlannedData
+from pydantic import Field
+
+from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec
+from ml_assets.domain.content import content_hashes
+from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.day_records import DayRecords, Hashes, content_keys, window_fingerprints
+from ml_assets.domain.declared import Declared, Graph, Nature, Read
+from ml_assets.domain.errors import ArtefactError, DaysRefusedError, MissingPartitionError
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.planning import stale_days
+from ml_assets.domain.specs import Calendar, Catalog
+from ml_assets.domain.verdict import Verdict
+from partitions import DayRange, day_of_key, days_between, key_of_day, workload_days
+from resources.delta_io_manager import DEFER_EVENTS, Computed, DeltaDaysIOManager
+from resources.lake import BLOCKED
+from resources.lake import Read as WhatWasRead
+from resources.run_tags import ONLY_STALE
+
+ALL_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a body gets: the run's days, those it is to compute, what was read, and doors to what versions name."""
+
+    run: DayRange
+    days: tuple[date, ...]
+    inputs: Mapping[str, DayFrame]
+    context: AssetExecutionContext
+    door: DeltaDaysIOManager = field(repr=False)
+    reads: Mapping[str, Read] = field(repr=False)
+    stored: Mapping[str, pl.DataType] = field(repr=False)
+
+    def named(self, read: str, version: str, column: str) -> dict[str, object]:
+        """The stored row of a version that begins with its day, of a read declared `by_version`.
+
+        Raises MissingPartitionError when the day is gone, ArtefactError when it does not hold the version.
+        """
+        table = self.reads[read].table
+        day = day_of_key(version[:10])
+        held = self.held(read, day)
+        if held.is_empty():
+            raise MissingPartitionError(
+                f"{table} of {day} is not there, but {version} serves. Restore the table, or decide "
+                f"{table} of {day} and the champions from there on anew."
+            )
+        rows = held.filter(pl.col(column) == version)
+        if rows.height != 1:
+            raise ArtefactError(
+                f"{table} of {day} does not hold {version}: it was decided anew since. Decide the champions from "
+                f"{day} on anew, then what they serve follows."
+            )
+        return rows.row(0, named=True)
+
+    def held(self, read: str, day: date) -> pl.DataFrame:
+        """The rows on record of one day, of a read declared `by_version`."""
+        return self.door.read(
+            self.reads[read].table, DayRange(day, date.fromordinal(day.toordinal() + 1))
+        ).rows.collect()
+
+    def once(self, key: object, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """What `make` gives, made once for the steps of this run that ask for the same."""
+        versions = tuple((name, frame.version, frame.days) for name, frame in self.inputs.items())
+        made = self.door.once((key, self.run, self.days, versions), make)
+        assert isinstance(made, pl.DataFrame)  # noqa: S101  what `make` gives
+        return made
+
+
+Body = Callable[[Ready], DayBatch]
+
+
+class Wish(Config):
+    """A person's explicit wish: without one a decision on record is kept."""
+
+    anew: bool = Field(
+        default=False, description="Decide the days of this run anew, although a decision is on record for them."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A kind of asset, declared once: everything else about it is derived from this value.
+
+    `of` is the part of the catalogue (sources, features, outcomes, models) of which each declaration has one asset.
+    `reads` are all that the body reads. `past_end` stages run on after the last event day, until the last label.
+    `empty` is the schema of a day without rows where the body cannot know it. `wish` is the typed configuration of a
+    decision, `before` what is done about it before anything is read.
+    """
+
+    name: str
+    of: str
+    nature: Nature
+    holds: str
+    group: Callable[[Any], str]
+    describe: Callable[[Any], str]
+    reads: Callable[[Any, Catalog], Mapping[str, Read]]
+    code_version: Callable[[Any, Catalog], str]
+    body: Callable[[Any, Catalog], Body]
+    kinds: frozenset[str]
+    columns: Callable[[Any, Catalog], Mapping[str, str]] = lambda _spec, _catalog: {}
+    empty: Mapping[str, Any] = field(default_factory=dict)
+    past_end: bool = False
+    resources: frozenset[str] = frozenset()
+    wish: type[Wish] = Wish
+    before: Callable[["Step", Any], Iterator[Any]] = lambda _step, _config: iter(())
+    check: str = "Rows, nulls and keys of the day are within their limits, and nothing it needs was refused."
+
+    def declared(self, spec: Any, catalog: Catalog) -> Declared:
+        """What the asset of a declaration declares of itself."""
+        return Declared(self.name, spec.name, self.nature, spec.calendar, self.reads(spec, catalog))
+
+
+def graph_of(stages: Iterable[Stage], catalog: Catalog) -> Graph:
+    """Every asset of a catalogue with its reads, parents first."""
+    return Graph.of(stage.declared(spec, catalog) for stage in stages for spec in getattr(catalog, stage.of).values())
+
+
+def days_of(calendar: Calendar) -> DailyPartitionsDefinition:
+    """Dagster's days of a workload: one definition for all its assets."""
+    return workload_days(calendar.timezone, calendar.first_day, calendar.outcome_end_day)
+
+
+def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
+    """The Dagster asset of a stage and a declaration.
+
+    A run computes the days that can be computed, writes the good ones, records each. A decision on record is kept
+    unless it is wished anew. Refused days never stop the others: what reads the asset leaves them out, and the last
+    step of the run fails, so that Dagster shows exactly those days as failed.
+    """
+    declared = stage.declared(spec, catalog)
+    key = AssetKey([stage.name, spec.name])
+    days = days_of(spec.calendar)
+    body = stage.body(spec, catalog)
+    columns = stage.columns(spec, catalog)
+
+    def compute(context: AssetExecutionContext, wish: Wish) -> Iterator[Any]:
+        run = days_between(context.partition_keys)
+        step = Step(stage, declared, context, run, anew=wish.anew)
+        yield from stage.before(step, wish)
+        computed = step.computed(body, columns)
+        yield from recorded(step, computed)
+
+    def run_fact(context: AssetExecutionContext) -> Iterator[Any]:
+        yield from compute(context, Wish())
+
+    def run_decision(context: AssetExecutionContext, config: Wish) -> Iterator[Any]:
+        yield from compute(context, config)
+
+    run_decision.__annotations__["config"] = stage.wish
+
+    edges = dict.fromkeys(read.table for read in declared.reads.values() if read.edge)
+    return asset(
+        key=key,
+        deps=[AssetDep(AssetKey(table.split("/"))) for table in edges],
+        partitions_def=days,
+        backfill_policy=BackfillPolicy.single_run(),
+        check_specs=[day_check_spec(key, days, stage.check)],
+        group_name=stage.group(spec),
+        kinds=set(stage.kinds),
+        owners=list(spec.calendar.owners),
+        tags={"stage": stage.name, "nature": str(stage.nature), "workload": spec.calendar.name},
+        description=stage.describe(spec),
+        code_version=stage.code_version(spec, catalog),
+        required_resource_keys={"io_manager", *stage.resources},
+        metadata={"partition_expr": DAY, "partition D holds": stage.holds},
+        pool="_".join(("lake", *key.path)),
+    )(run_fact if stage.nature is Nature.FACT else run_decision)
+
+
+@dataclass
+class Step:
+    """One step of a run: which of its days are computed, and from what."""
+
+    stage: Stage
+    declared: Declared
+    context: AssetExecutionContext
+    run: DayRange
+    anew: bool
+
+    @property
+    def door(self) -> DeltaDaysIOManager:
+        """The run's door to the lake."""
+        door: DeltaDaysIOManager = self.context.resources.io_manager
+        return door
+
+    def computed(self, body: Body, columns: Mapping[str, str]) -> Computed:
+        """What the step hands over to be written."""
+        calendar = self.declared.calendar
+        self.door.begin(
+            self.context.op_execution_context.get_step_execution_context().step.key, _newest_record(self.context)
+        )
+        # Records before rows: a parent that changes in between leaves this day out of step, never falsely in step.
+        windowed = {name: read for name, read in self.declared.reads.items() if not read.by_version}
+        records = self.door.lake.records({self.declared.table, *(read.table for read in windowed.values())})
+        mine = records[self.declared.table]
+        run_days = tuple(self.run)
+        fingerprints = {name: self._fingerprints(records[read.table], read) for name, read in windowed.items()}
+        left = self._left(mine, records, run_days)
+        wanted = [day for day in run_days if day not in left]
+        past = {
+            day: f"the last event day of {calendar.name} is {date.fromordinal(calendar.end_day.toordinal() - 1)}"
+            for day in wanted
+            if day >= calendar.end_day and not self.stage.past_end
+        }
+        hull = DayRange(min(wanted), date.fromordinal(max(wanted).toordinal() + 1)) if wanted else self.run
+        inputs = {name: self._frame(read, hull) for name, read in windowed.items()} if wanted else {}
+        blocked = self._blocked([day for day in wanted if day not in past], inputs)
+        days = tuple(day for day in wanted if day not in past and day not in blocked)
+        stored = self.door.lake.schema(self.declared.table)
+        batch = DayBatch(rows=pl.DataFrame(), verdicts={})
+        if days:
+            batch = body(Ready(self.run, days, inputs, self.context, self.door, self.declared.reads, stored))
+        rows = batch.rows
+        if not rows.columns or DAY not in rows.columns:
+            rows = pl.DataFrame(schema=stored or self.stage.empty)
+        empty = {**past, **batch.empty}
+        if empty and not rows.columns:
+            # Nobody knows the columns yet: the days stay unasked for, rather than guessed.
+            empty = {}
+        verdicts = {**{day: _nothing(why) for day, why in empty.items()}, **batch.verdicts}
+        batch = DayBatch(
+            rows=rows,
+            verdicts=verdicts,
+            blocked={**blocked, **batch.blocked},
+            empty=empty,
+            quarantined=batch.quarantined,
+            leave_out=batch.leave_out,
+            add_columns=batch.add_columns,
+            notes=batch.notes,
+        )
+        own = [name for name, read in windowed.items() if read.table == self.declared.table]
+        if own:
+            # What the run itself writes of its own past is what its later days rest on.
+            after = mine.with_content(*_contents(batch))
+            fingerprints |= {name: self._fingerprints(after, windowed[name]) for name in own}
+        read = WhatWasRead(fingerprints, {name: frame.version for name, frame in inputs.items()})
+        return Computed(batch=batch, read=read, kept=left, columns=columns)
+
+    def _fingerprints(self, parent: DayRecords, read: Read) -> dict[date, int]:
+        days = tuple(self.run)
+        found = window_fingerprints(parent, days, read.window, presence=read.needed)
+        return dict(zip(days, found.tolist(), strict=True))
+
+    def write_aside(self, table: str, batch: DayBatch) -> None:
+        """Writes days of another table on behalf of a person: a decision that this step then acts on."""
+        self.door.lake.write(table, batch, WhatWasRead(), {"run_id": self.context.run.run_id})
+
+    def content_tags(self, content: str) -> dict[str, str]:
+        """The tags by which Dagster tells one content from another."""
+        return {DATA_VERSION_TAG: content, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+
+    def _left(self, mine: Any, records: Mapping[str, Any], days: tuple[date, ...]) -> dict[date, str]:
+        """The days of the run that stay as they are on record, with the reason."""
+        only_stale = self.context.run.tags.get(ONLY_STALE) == "true"
+        if self.declared.nature is Nature.FACT and not only_stale:
+            return {}
+        if self.anew:
+            return {}
+        state = mine.state_of(days)
+        due = stale_days(self.declared, mine, records, days)
+        decision = self.declared.nature is Nature.DECISION
+        said = (
+            "a decision on record is kept; decide anew to change it"
+            if decision
+            else "in step with what it rests on; not computed"
+        )
+        return {day: said for day, held, stale in zip(days, state, due, strict=True) if held and not stale}
+
+    def _frame(self, read: Read, run: DayRange) -> DayFrame:
+        calendar = self.declared.calendar
+        days = read.window.of(run)
+        start, end = max(days.start, calendar.first_day), min(days.end, calendar.outcome_end_day)
+        return self.door.read(read.table, DayRange(start, max(start, end)))
+
+    def _blocked(self, days: list[date], inputs: Mapping[str, DayFrame]) -> dict[date, str]:
+        """The days whose needed parents are not there or refused, with what blocks them."""
+        blocked: dict[date, str] = {}
+        for name, read in self.declared.reads.items():
+            if not read.needed:
+                continue
+            frame = inputs.get(name)
+            for day in days:
+                if frame is None or day in frame.days or day in blocked:
+                    continue
+                why = frame.refused.get(day)
+                blocked[day] = f"{read.table} of {day} is " + (f"refused: {why}" if why else "not there")
+        return blocked
+
+
+def recorded(step: Step, computed: Computed) -> Iterator[Any]:
+    """The events of a step: its output, one check a day; fails at the end of a branch in which days were refused."""
+    context, batch = step.context, computed.batch
+    key = AssetKey([step.declared.stage, step.declared.name])
+    refused = batch.refused
+    step.door.refused[step.declared.table] = refused
+    if refused and context.run.tags.get(DEFER_EVENTS) == "true":
+        _plan_refused(context, key, refused)
+    yield Output(computed, output_name="result")
+    verdicts = {
+        **batch.verdicts,
+        **{day: Verdict(passed=False, reasons=(f"blocked: {why}",)) for day, why in batch.blocked.items()},
+        **{day: Verdict(passed=True, measured={"kept": why}) for day, why in computed.kept.items()},
+    }
+    yield from day_check_events(key, verdicts, context.instance, context.run.run_id, _record_time(context))
+    yield Output(None, output_name=f"{'__'.join(key.path)}_{CHECK_NAME}")
+    if refused:
+        first = next(iter(refused.items()))
+        context.log.warning(
+            "%s: %d of %d days refused; %s: %s", step.declared.table, len(refused), len(step.run), first[0], first[1]
+        )
+    fail_at_the_leaf(step)
+
+
+def fail_at_the_leaf(step: Step) -> None:
+    """Raises in a step that nothing of the run comes after, when days were refused: the run must not be green."""
+    selected = step.context.run.asset_selection or frozenset()
+    graph = step.context.job_def.asset_layer.asset_graph
+    key = AssetKey([step.declared.stage, step.declared.name])
+    children = graph.get(key).child_keys
+    if children & (selected or set(graph.get_all_asset_keys())):
+        return
+    ancestors = {"/".join(parent.path) for parent in graph.get_ancestor_asset_keys(key)} | {step.declared.table}
+    refused = {table: days for table, days in step.door.refused.items() if days and table in ancestors}
+    if refused:
+        raise DaysRefusedError(refusal_text(refused))
+
+
+def refusal_text(refused: Mapping[str, Mapping[date, str]]) -> str:
+    """How many days of which tables were refused, with the first reason of each."""
+    parts = []
+    for table, days in refused.items():
+        day, why = next(iter(days.items()))
+        more = f" (and {len(days) - 1} more days)" if len(days) > 1 else ""
+        parts.append(f"{table} of {day}{more}: {why}")
+    shown = "; ".join(parts[:ALL_SHOWN]) + (
+        f"; and {len(parts) - ALL_SHOWN} more tables" if len(parts) > ALL_SHOWN else ""
+    )
+    return f"days were refused, the others are done. {shown}. Repair what it names, then rerun these days."
+
+
+def notes_of(rows: pl.DataFrame, columns: Mapping[str, str]) -> dict[date, dict[str, object]]:
+    """For each day the values of the last row's columns, under the names given, to be shown beside the day."""
+    last = rows.group_by(DAY, maintain_order=True).last().select(DAY, *columns)
+    return {
+        day: {name: value for name, value in zip(columns.values(), values, strict=True) if value is not None}
+        for day, *values in last.iter_rows()
+    }
+
+
+def _contents(batch: DayBatch) -> tuple[list[date], Hashes]:
+    """The days of a batch, in order, and the key of each one's content, 0 for refused days."""
+    hashes = content_hashes(batch.rows, leave_out=batch.leave_out, days=batch.accepted) if batch.accepted else {}
+    days = sorted({*batch.accepted, *batch.refused})
+    keys = dict(zip(hashes, content_keys(list(hashes.values())).tolist(), strict=True))
+    refused = batch.refused
+    return days, np.array([0 if day in refused else keys[day] for day in days], np.uint64)
+
+
+def _nothing(why: str) -> Verdict:
+    return Verdict(passed=True, measured={"rows": 0, "empty": why})
+
+
+def _plan_refused(context: AssetExecutionContext, key: AssetKey, days: Iterable[date]) -> None:
+    # A run that defers its records has no planned ones; without them Dagster would not show these days as failed.
+    for day in days:
+        event = DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value,
+            job_name=context.job_name,
+            event_specific_data=AssetMaterializationPlannedData(key, partition=key_of_day(day)),
+        )
+        context.instance.report_dagster_event(event, context.run.run_id)
+
+
+def _newest_record(context: AssetExecutionContext) -> int:
+    return context.instance.event_log_storage.get_maximum_record_id() or 0
+
+
+def _record_time(context: AssetExecutionContext) -> float:
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return record.update_timestamp.timestamp() if record else 0.0
+
+
+__all__ = [
+    "BLOCKED",
+    "Body",
+    "Ready",
+    "Stage",
+    "Step",
+    "Wish",
+    "days_of",
+    "graph_of",
+    "notes_of",
+    "refusal_text",
+    "stage_asset",
+]
