@@ -247,6 +247,19 @@ class UiSession:
             _wanted(told, "CancelBackfillSuccess")
             time.sleep(POLL_S)
 
+    def downstream(self, asset: str) -> list[str]:
+        """What Lineage → Downstream → All shows: the asset and everything that depends on it."""
+        nodes = {"/".join(node["assetKey"]["path"]): node for node in self.ask(GRAPH)["assetNodes"]}
+        children: dict[str, set[str]] = {}
+        for name, node in nodes.items():
+            for parent in node["dependencyKeys"]:
+                children.setdefault("/".join(parent["path"]), set()).add(name)
+        found, edge = {asset}, {asset}
+        while edge:
+            edge = set().union(*(children.get(name, set()) for name in edge)) - found
+            found |= edge
+        return sorted(name for name in found if nodes[name]["isMaterializable"])
+
     # What its pages ask.
 
     def run(self, run: str) -> dict[str, Any]:
@@ -666,3 +679,7 @@ query SensorStateQuery($repository: RepositorySelector!) {{
     {ERROR}
   }}
 }}"""
+GRAPH = """
+query AssetGraphQuery {
+  assetNodes { assetKey { path } dependencyKeys { path } isMaterializable }
+}"""
