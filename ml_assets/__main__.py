@@ -190,7 +190,8 @@ def _warnings(warnings: "Sequence[DecisionWarning]") -> Table:
     for table, parent in by_read:
         found = [warning for warning in warnings if (warning.table, warning.parent) == (table, parent)]
         last = found[-1]
-        shown.add_row(table, f"{len(found)} days, {found[0].day} to {last.day}", f"{last.day}: {last}")
+        days = f"{len(found)} days, {found[0].day} to {last.day}" if len(found) > 1 else str(last.day)
+        shown.add_row(table, days, f"{last.day}: {last}")
     return shown
 
 

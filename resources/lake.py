@@ -108,11 +108,12 @@ class Lake:
         if not red_days or refused is None:
             return good
         scanned = refused.scan(red_days[0], red_days[-1] + timedelta(days=1))
-        states = refused.collect(scanned.select(DAY, "state", REASONS))
+        texts = pl.col(REASONS).str.json_decode(pl.List(pl.String)).list.join("; ")
+        states = refused.collect(scanned.select(DAY, "state", texts))
         red = (
             self.index.of(_refusals(table))
             .drop("why")
-            .join(states.with_columns(pl.col(REASONS).alias("why")).drop(REASONS), on=DAY, how="inner")
+            .join(states.rename({REASONS: "why"}), on=DAY, how="inner")
             .select(good.columns)
         )
         return pl.concat([good.filter(~pl.col(DAY).is_in(red_days)), red]).sort(DAY)

@@ -5,6 +5,7 @@ which things are recorded.
 What does not: what any particular stage computes (the modules beside this one).
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -46,6 +47,7 @@ from resources.lake import Read as WhatWasRead
 from resources.run_tags import ONLY_STALE
 
 ALL_SHOWN = 5
+_NAMES_A_DAY = re.compile(r"\w+/\w+ of \d{4}-\d{2}-\d{2} is ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +315,9 @@ class Step:
                 if frame is None or day in frame.days or day in blocked:
                     continue
                 why = frame.refused.get(day)
-                blocked[day] = f"{read.table} of {day} is " + (f"refused: {why}" if why else "not there")
+                root = why is not None and _NAMES_A_DAY.match(why)
+                # What blocks the parent is what blocks this day: the reason names the root, not the way to it.
+                blocked[day] = why if why and root else f"{read.table} of {day} is {_refused(why)}"
         return blocked
 
 
@@ -389,6 +393,10 @@ def _contents(batch: DayBatch) -> tuple[list[date], Hashes, Mask]:
         np.array([0 if day in refused else keys[day] for day in days], np.uint64),
         np.array([day not in filled and day not in refused for day in days], np.bool_),
     )
+
+
+def _refused(why: str | None) -> str:
+    return "not there" if why is None else f"refused: {why}"
 
 
 def _nothing(why: str) -> Verdict:
