@@ -29,7 +29,7 @@ from ml_assets.assets.drift_reports import LIMITS as DRIFT_LIMITS
 from ml_assets.assets.models import best_candidate
 from ml_assets.catalog import load_catalog
 from ml_assets.domain.calibration import Calibrator, apply_calibrator
-from ml_assets.domain.contracts import DayLimits, judge_days, split_rows
+from ml_assets.domain.contracts import DayLimits, contract_failures, judge_days
 from ml_assets.domain.drift import DriftReference, day_drift
 from ml_assets.domain.local_days import DAY, local_day
 from ml_assets.domain.point_in_time import feature_rows
@@ -198,7 +198,8 @@ def _bare(
     for source in catalog.sources.values():
         paths = [path for day in days if (path := extracts.path(source.name, day)).exists()]
         rows = source.parse(pl.scan_parquet(paths, glob=False)).sort(DAY, *source.keys).collect()
-        good = split_rows(rows, source.contract).good
+        failed = contract_failures(rows, source.contract)["index"].to_list()
+        good = rows.with_row_index().filter(~pl.col("index").is_in(failed)).drop("index")
         judge_days(good, list(days), DayLimits(source.min_rows, source.keys, (), source.max_null_share))
         _overwrite(f"{target}/events/{source.name}", good)
         events[source.name] = good.lazy()

@@ -25,7 +25,11 @@ from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.dialects import sqlite
 
+from resources.dagster_partitions import end_calendars_where_they_end
 from resources.redaction import without_secrets
+
+# Every process that opens a home's instance imports this module, the web server too, and no other of ours for certain.
+end_calendars_where_they_end()
 
 WatchCallback = Callable[[EventLogEntry, str], None]
 

@@ -21,6 +21,7 @@ import polars as pl
 from deltalake.transaction import AddAction
 from polars.io.partition import FileProviderArgs
 
+from ml_assets.domain.errors import StorageError
 from resources.table_folder import TableFolder
 
 DAY: Final = "partition_date"
@@ -81,8 +82,33 @@ class DayFiles:
             pl.collect_all([self._sink(none, self.folder.target(path)) for path in paths])
         return [DayFile(path, day, 0, self.folder.size(path)) for path, day in paths.items()]
 
-    def stream(self, frame: pl.LazyFrame, columns: Sequence[str]) -> list[DayFile]:
-        """The files of a lazy frame's days, whatever days these are, without holding its rows."""
+    def stream(self, frame: pl.LazyFrame, columns: Sequence[str], days: Sequence[date]) -> list[DayFile]:
+        """The files of a lazy frame's rows, without holding them; `days` are those expected.
+
+        Rows of other days are among the result, for the caller to refuse.
+        """
+        with self._taken_back_on_failure():
+            return self._streamed_day(frame, columns, days[0]) if len(days) == 1 else self._streamed(frame, columns)
+
+    def _streamed_day(self, frame: pl.LazyFrame, columns: Sequence[str], day: date) -> list[DayFile]:
+        # The partitioning sink holds half as much memory again, so a single day has a plain one, and its rows' days
+        # are counted beside it, in one pass.
+        path = self._named(day, 0)
+        sink = self._sink(frame.select(columns), self.folder.target(path))
+        _, days = pl.collect_all([sink, frame.group_by(DAY).len()], engine="streaming")
+        found = dict(days.iter_rows())
+        written = self._rows_in(path)
+        if written != sum(found.values()):
+            raise StorageError(
+                f"{self.folder.uri}: the lazy frame gave {written} rows when it was written and {sum(found.values())} "
+                "when they were counted: it must give the same at every evaluation, or be collected first"
+            )
+        if not written:
+            self.folder.delete(path)
+            return []
+        return [DayFile(path, other, rows, self.folder.size(path)) for other, rows in found.items()]
+
+    def _streamed(self, frame: pl.LazyFrame, columns: Sequence[str]) -> list[DayFile]:
         day_of: dict[str, date | None] = {}
 
         def named(args: FileProviderArgs) -> str:
@@ -98,8 +124,7 @@ class DayFiles:
             include_key=False,
             approximate_bytes_per_file=_BYTES_A_FILE,
         )
-        with self._taken_back_on_failure():
-            self._sink(frame.select(DAY, *columns), target).collect()
+        self._sink(frame.select(DAY, *columns), target).collect()
         return [DayFile(path, day, self._rows_in(path), self.folder.size(path)) for path, day in sorted(day_of.items())]
 
     def take_back(self) -> None:

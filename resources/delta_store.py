@@ -574,7 +574,10 @@ def _filed(uri: str, written: DayFiles, asked: _DayWrite, schema: pl.Schema) -> 
     rows, columns = asked.rows, [name for name in schema if name != DAY]
     failures = Exception if isinstance(rows, pl.DataFrame) else OSError
     try:
-        files = written.write(rows, columns) if isinstance(rows, pl.DataFrame) else written.stream(rows, columns)
+        if isinstance(rows, pl.DataFrame):
+            files = written.write(rows, columns)
+        else:
+            files = written.stream(rows, columns, asked.days)
         return files + written.empty(sorted(set(asked.kept) - counted(files).keys()), schema)
     except failures as error:
         raise StorageError(

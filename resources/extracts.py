@@ -16,9 +16,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import polars as pl
-from pandera.errors import SchemaError
+from polars.exceptions import PanicException
 
-from ml_assets.domain.errors import SourceError
+from ml_assets.domain.errors import ExtractError, SourceError
+from ml_assets.domain.ingestion import told_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Archive, SourceSpec
 
@@ -27,9 +28,9 @@ NULLS = ["", "NA"]
 
 @dataclass(frozen=True, slots=True)
 class ReadExtracts:
-    """Rows as delivered, None when no day could be read; and the days that could not, with the reason."""
+    """The rows of each day as delivered, and the days whose extract could not be read, with the reason."""
 
-    rows: pl.DataFrame | None
+    rows: dict[date, pl.DataFrame]
     unreadable: dict[date, str]
 
 
@@ -49,7 +50,7 @@ class Extracts:
         All days appear together: they are written aside and moved in one rename. Raises SourceError when
         the archive is missing, truncated, or not the pinned one.
         """
-        if (self.root / source.name).is_dir():
+        if self._landed(source):
             return
         rows = source.prepare(_tables(source.archive, source.name)).collect()
         self.root.mkdir(parents=True, exist_ok=True)
@@ -64,50 +65,58 @@ class Extracts:
             if not (self.root / source.name).is_dir():
                 raise
 
+    def _landed(self, source: SourceSpec) -> bool:
+        folder = self.root / source.name
+        try:
+            return folder.is_dir()
+        except OSError as error:
+            raise SourceError(
+                f"source {source.name!r}: its extracts at {folder} cannot be looked at ({told_of(error)}). "
+                "Give the platform's user access to the folder and rerun."
+            ) from error
+
     def read(self, source: SourceSpec, days: Iterable[date]) -> ReadExtracts:
-        """The parsed events of the given days; a missing or unreadable day is named, not fatal.
+        """The extracts of the given days, each on its own; a missing or unreadable day is named, not fatal.
 
         Raises SourceError when the archive they are cut from is missing or not the pinned one.
         """
         self.land(source)
-        wanted = list(days)
-        missing = {
-            day: f"no extract at {self.path(source.name, day)}; deliver it and rerun this day"
-            for day in wanted
-            if not self.path(source.name, day).is_file()
-        }
-        present = [day for day in wanted if day not in missing]
-        try:
-            rows = _parsed(source, [self.path(source.name, day) for day in present])
-            unreadable: dict[date, str] = {}
-        except (pl.exceptions.PolarsError, OSError):
-            rows, unreadable = self._one_by_one(source, present)
-        return ReadExtracts(rows, missing | unreadable)
-
-    def _one_by_one(self, source: SourceSpec, days: list[date]) -> tuple[pl.DataFrame | None, dict[date, str]]:
-        readable: list[pl.DataFrame] = []
+        rows: dict[date, pl.DataFrame] = {}
         unreadable: dict[date, str] = {}
         for day in days:
-            path = self.path(source.name, day)
             try:
-                rows = _parsed(source, [path])
-                # One retyped column must not cost the other days: days are joined only if their types agree.
-                source.contract.validate(rows.clear())
-                readable.append(rows)
-            except (pl.exceptions.PolarsError, OSError, SchemaError) as error:
-                first_line = str(error).splitlines()[0]
-                unreadable[day] = f"the extract {path} cannot be read ({first_line}); deliver it again"
-        return (pl.concat(readable) if readable else None), unreadable
+                rows[day] = _read(self.path(source.name, day))
+            except ExtractError as error:
+                unreadable[day] = str(error)
+        return ReadExtracts(rows, unreadable)
 
 
-def _parsed(source: SourceSpec, paths: list[Path]) -> pl.DataFrame:
-    if not paths:
-        raise FileNotFoundError(2, "no extract of these days")
-    locked = pl.scan_parquet(paths, glob=False, include_file_paths="path").select("path", DAY).unique().collect()
-    for path, day in locked.iter_rows():
-        if Path(path).stem != str(day):
-            raise pl.exceptions.InvalidOperationError(f"it holds rows of {day}")
-    return source.parse(pl.scan_parquet(paths, glob=False)).sort(DAY, *source.keys).collect()
+def _read(path: Path) -> pl.DataFrame:
+    # Over damaged files Polars' own reader panics, and aborts the process where a length asks for more memory than
+    # there is; Arrow's raises.
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        _expect_file(path)
+        with ParquetFile(path) as file:
+            table = file.read()
+        # Arrow does not look at text while reading it, and Polars takes it for valid.
+        table.validate(full=True)
+        rows = pl.from_arrow(table)
+    except ExtractError:
+        raise
+    except (Exception, PanicException) as error:
+        raise ExtractError(f"the extract {path} cannot be read ({told_of(error)}); deliver it again") from error
+    if not isinstance(rows, pl.DataFrame):
+        raise ExtractError(f"the extract {path} is no table; deliver it again")
+    return rows
+
+
+def _expect_file(path: Path) -> None:
+    if not path.exists():
+        raise ExtractError(f"no extract at {path}; deliver it and rerun this day")
+    if not path.is_file():
+        raise ExtractError(f"the extract {path} is no file; put the day's Parquet file there and rerun this day")
 
 
 def _tables(archive: Archive, source: str) -> dict[str, pl.LazyFrame]:

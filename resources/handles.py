@@ -11,7 +11,7 @@ from pydantic import Field
 from resources.delta_store import DeltaStore
 from resources.extracts import Extracts
 from resources.lake import Lake
-from resources.settings import lake_root, storage_options
+from resources.settings import lake_root, marks_folder, storage_options
 
 # What is configuration of Dagster is shown in its UI and kept in its run storage for ever: the home's path may be,
 # an object store's URI and options never. They are read from the environment when the lake is opened.
@@ -20,7 +20,8 @@ HOME_FIELD = "Folder of the home; the lake lies in it unless $ML_ASSETS_LAKE nam
 
 def lake_of(home: Path) -> Lake:
     """The lake of a home, with the options that the environment holds now."""
-    return Lake.of(DeltaStore(lake_root(home), storage_options(), home / "marks"), home / "index")
+    root = lake_root(home)
+    return Lake.of(DeltaStore(root, storage_options(), marks_folder(root)), home / "index")
 
 
 class LakeHandle(ConfigurableResource):

@@ -5,7 +5,8 @@ What does not: how Delta is written (`delta_store.py`), what Dagster is told (`d
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,10 +16,12 @@ import polars as pl
 
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.errors import TableUnreadableError
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.planning import DayRecords, day_records
 from resources.delta_store import DeltaStore, TableSnapshot
 from resources.records import DayNote, RecordIndex, as_metadata, withdrawal
+from resources.table_snapshot import READ_FAILURES
 
 REASONS = "reasons"
 RED, BLOCKED = "red", "blocked"
@@ -94,7 +97,7 @@ class Lake:
         snapshot = self.store.snapshot(_refusals(table))
         if snapshot is None or end <= start or not any(start <= day < end for day in snapshot.days()):
             return {}
-        rows = snapshot.scan(start, end).filter(within(start, end)).select(DAY, "state", REASONS).collect()
+        rows = snapshot.collect(snapshot.scan(start, end).filter(within(start, end)).select(DAY, "state", REASONS))
         return {day: (state, "; ".join(json.loads(reasons))) for day, state, reasons in rows.iter_rows()}
 
     def record(self, table: str) -> pl.DataFrame:
@@ -104,7 +107,8 @@ class Lake:
         red_days = sorted(refused.days()) if refused else []
         if not red_days or refused is None:
             return good
-        states = refused.scan(red_days[0], red_days[-1] + timedelta(days=1)).select(DAY, "state", REASONS).collect()
+        scanned = refused.scan(red_days[0], red_days[-1] + timedelta(days=1))
+        states = refused.collect(scanned.select(DAY, "state", REASONS))
         red = (
             self.index.of(_refusals(table))
             .drop("why")
@@ -116,6 +120,23 @@ class Lake:
     def records(self, tables: Iterable[str]) -> dict[str, DayRecords]:
         """What the planner needs of every table: contents, fingerprints, states."""
         return {table: day_records(self.record(table)) for table in tables}
+
+    @contextmanager
+    def reading(self, tables: Iterable[str]) -> Iterator[None]:
+        """While rows of tables are read: a failure that a damaged file explains says which file and what to do.
+
+        Raises:
+            TableUnreadableError: a data file of one of the tables is missing or damaged; it names the day.
+        """
+        try:
+            yield
+        except READ_FAILURES as error:
+            for table in tables:
+                snapshot = self.store.snapshot(table)
+                damage = snapshot.damage() if snapshot else None
+                if damage:
+                    raise TableUnreadableError(damage) from error
+            raise
 
     def versions(self, tables: Iterable[str]) -> dict[str, int]:
         """The newest version of every table, and of its refusals; −1 for what is not there."""
@@ -145,7 +166,9 @@ class Lake:
         stored = self.store.snapshot(table)
         held = stored.days() if stored else frozenset()
         known = dict(self.index.of(table).select(DAY, "content").iter_rows())
-        changed = [day for day in accepted if day not in held or known.get(day) != hashes[day]]
+        same = [day for day in accepted if day in held and known.get(day) == hashes[day]]
+        intact = _intact(stored, same, hashes, batch.leave_out) if stored and same else frozenset()
+        changed = [day for day in accepted if day not in intact]
         filled = set(rows[DAY])
         notes = {
             day: DayNote(hashes[day], day not in filled, batch.empty.get(day, ""), read.of(day)) for day in accepted
@@ -215,9 +238,26 @@ class Lake:
         holding = set(batch.quarantined[DAY]) | (kept.days() & set(judged) if kept else set())
         if not holding:
             return
-        payload = pl.struct(pl.exclude(REASONS)).struct.json_encode()
-        rows = batch.quarantined.select(DAY, pl.col(REASONS).list.join("; "), payload.alias("payload"))
+        rows = batch.quarantined.select(DAY, pl.col(REASONS).list.join("; "), "payload")
         self.store.replace_days(target, rows, sorted(holding), commit_metadata=metadata, allow_empty_days=True)
+
+
+def _intact(
+    stored: TableSnapshot, days: list[date], hashes: Mapping[date, str], leave_out: frozenset[str]
+) -> frozenset[date]:
+    """The days whose stored rows are what their record says; one with a damaged file is not, and is written anew."""
+    intact: set[date] = set()
+    for start, end in [(days[0], days[-1] + timedelta(days=1))] + [(day, day + timedelta(days=1)) for day in days]:
+        try:
+            rows = stored.scan(start, end).filter(pl.col(DAY).is_in(days)).collect()
+        except READ_FAILURES:
+            continue
+        inside = [day for day in days if start <= day < end]
+        found = content_hashes(rows, leave_out=leave_out, days=inside)
+        intact |= {day for day in inside if found[day] == hashes[day]}
+        if len(inside) == len(days):
+            break
+    return frozenset(intact)
 
 
 def _refusals(table: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import polars as pl
 
@@ -116,7 +117,7 @@ class RecordIndex:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{id(self):x}")
+        fresh = path.with_name(f".{path.name}.{uuid4().hex}")
         held[2].write_parquet(fresh, metadata={"table_id": held[0], "version": str(held[1])})
         fresh.replace(path)
 

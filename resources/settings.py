@@ -5,10 +5,12 @@ What does not: decisions, directories being made (`home.py`).
 """
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ml_assets.domain.errors import HomeError
 
@@ -68,6 +70,18 @@ def lake_root(home: Path) -> str:
                 f"{STORAGE_OPTION_PREFIX}<OPTION>."
             )
     return chosen
+
+
+def marks_folder(root: str) -> Path:
+    """Where the last commits of the lake at `root` are recorded: beside a local lake, `<home>/marks` for the home's.
+
+    For an object store a folder in the home: what this machine has seen.
+    """
+    parts = urlsplit(root)
+    if "://" in root and parts.scheme != "file":
+        return home_path() / "marks" / re.sub(r"\W+", "_", root)
+    lake = Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(root)
+    return lake.with_name("marks" if lake.name == "lake" else f"{lake.name}_marks")
 
 
 def storage_options() -> Mapping[str, str]:

@@ -131,7 +131,8 @@ class Marks:
 
     def _put(self, table: str, mark: Mark) -> None:
         path = self._path(table)
-        fresh = path.with_suffix(f".{os.getpid()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
         with fresh.open("w") as file:
             json.dump(asdict(mark), file)
             file.flush()
@@ -146,7 +147,7 @@ class Marks:
             yield
 
     def _path(self, table: str) -> Path:
-        return self.folder / f"{table.replace('/', '__')}.json"
+        return self.folder / f"{table}.json"
 
 
 def what_is_lost(delta: DeltaTable, folder: TableFolder, mark: Mark | None) -> str | None:

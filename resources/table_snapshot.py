@@ -25,7 +25,7 @@ from resources.table_folder import TableFolder
 _ONE_DAY = timedelta(days=1)
 _COLOURS, _STACK_LINE = re.compile(r"\x1b\[\d*m"), re.compile(r"\s*\d+: ")
 # A damaged Parquet file makes Polars panic as well.
-_READ_FAILURES = (PolarsError, OSError, PanicException)
+READ_FAILURES = (PolarsError, OSError, PanicException)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class TableSnapshot:
         """
         try:
             yield
-        except _READ_FAILURES as error:
+        except READ_FAILURES as error:
             if (damage := self.damage()) is None:
                 raise
             raise TableUnreadableError(damage) from error
@@ -142,7 +142,7 @@ class TableSnapshot:
             pl.read_parquet(folder.target(path), glob=False, storage_options=options, hive_partitioning=False)
         except FileNotFoundError:
             return "is gone (upkeep deletes what only old versions need)"
-        except _READ_FAILURES as error:
+        except READ_FAILURES as error:
             return f"cannot be read: {said(error)}"
         return None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from ml_assets.catalog import load_catalog
-from ml_assets.domain.contracts import SplitRows, split_rows
+from ml_assets.domain.ingestion import Ingested, ingest
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.specs import Catalog
 from partitions import DayRange
@@ -42,15 +42,18 @@ def extracts() -> dict[str, ReadExtracts]:
 
 
 @cache
-def split() -> dict[str, SplitRows]:
-    """The year's rows that keep their contract, and those that do not, by source."""
-    return {name: split_rows(extracts()[name].rows, source.contract) for name, source in catalog().sources.items()}
+def ingested() -> dict[str, Ingested]:
+    """The year's events, refused rows and verdicts, by source."""
+    return {
+        name: ingest(source, extracts()[name].rows, extracts()[name].unreadable)
+        for name, source in catalog().sources.items()
+    }
 
 
 def events(start: date | None = None, end: date | None = None) -> dict[str, pl.LazyFrame]:
     """The good events of `[start, end)`, by source; the whole year without arguments."""
     days = within(start or date.min, end or date.max)
-    return {name: rows.good.filter(days).lazy() for name, rows in split().items()}
+    return {name: year.rows.filter(days).lazy() for name, year in ingested().items()}
 
 
 @cache

@@ -50,9 +50,9 @@ def with_an_empty_column(extract: Path) -> None:
     pl.read_parquet(extract).with_columns(pl.lit(None, pl.String).alias("tailnum")).write_parquet(extract)
 
 
-def with_doubled_rows(extract: Path) -> None:
+def with_contradicting_rows(extract: Path) -> None:
     rows = pl.read_parquet(extract)
-    pl.concat([rows, rows.head(400)]).write_parquet(extract)
+    pl.concat([rows, rows.head(400).with_columns(pl.col("distance") + 1)]).write_parquet(extract)
 
 
 def with_bad_rows(share: float) -> Callable[[Path], None]:
@@ -73,7 +73,7 @@ DAMAGES = {
     "of another day": (of_another_day, "it holds rows of 2013-03-12"),
     "cut to a quarter": (cut_to_a_quarter, "rows came, wanted at least 300"),
     "with an empty column": (with_an_empty_column, "tailnum is 100.0% null, wanted at most 50.0%"),
-    "with doubled rows": (with_doubled_rows, "rows break the contract (58.0%)"),
+    "with rows that contradict others": (with_contradicting_rows, "rows break the contract (58.0%)"),
     "with too many bad rows": (with_bad_rows(0.1), "rows break the contract (10.0%)"),
 }
 
@@ -212,3 +212,92 @@ def materialized_by(platform: Platform, asset: str, run_id: str) -> set[date]:
         for event in events
         if event.is_step_materialization and event.asset_key and event.asset_key.to_user_string() == asset
     }
+
+
+# --- whatever one day's file holds, no row of any other day changes -------------------------------------------
+
+
+def with_moved_clocks(extract: Path) -> None:
+    pl.read_parquet(extract).with_columns(pl.col("sched_dep_time") + 100).write_parquet(extract)
+
+
+def of_yesterday_under_todays_date(extract: Path) -> None:
+    yesterday = pl.read_parquet(extract.with_name(f"{BAD - timedelta(days=1)}.parquet"))
+    yesterday.with_columns(partition_date=pl.lit(BAD)).write_parquet(extract)
+
+
+def an_hour_late(extract: Path) -> None:
+    at = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ") + pl.duration(hours=1)
+    pl.read_parquet(extract).with_columns(time_hour=at.dt.to_string("%Y-%m-%dT%H:%M:%SZ")).write_parquet(extract)
+
+
+def with_its_day_as_text(extract: Path) -> None:
+    pl.read_parquet(extract).with_columns(pl.col("partition_date").cast(pl.String)).write_parquet(extract)
+
+
+def with_a_piece_cut_out(extract: Path) -> None:
+    content = extract.read_bytes()
+    extract.write_bytes(content[:-1500] + content[-1200:])
+
+
+def that_is_a_folder(extract: Path) -> None:
+    extract.unlink()
+    extract.mkdir()
+
+
+TOUCHED = [*SOURCES, "features/schedule", "features/weather"]
+STRANGE = {
+    "moved clocks": ("flights", with_moved_clocks, "rows break the contract"),
+    "yesterday's flights": ("flights", of_another_day, "it holds rows of 2013-03-12"),
+    "a piece of flights cut out": ("flights", with_a_piece_cut_out, "cannot be read"),
+    "yesterday's weather re-dated": ("weather", of_yesterday_under_todays_date, "rows break the contract (100.0%)"),
+    "weather an hour late": ("weather", an_hour_late, "3 of 72 rows break the contract"),
+    "weather of a day in text": ("weather", with_its_day_as_text, "partition_date: String came, wanted Date"),
+    "weather that is a folder": ("weather", that_is_a_folder, "is no file"),
+}
+
+
+@pytest.mark.parametrize(("source", "damage", "reason"), STRANGE.values(), ids=list(STRANGE))
+def test_no_row_of_another_day_changes(
+    platform: Platform, replayed: Platform, source: str, damage: Callable[[Path], None], reason: str
+) -> None:
+    damage(platform.extract(source, BAD))
+    read_by = "features/schedule" if source == "flights" else "features/weather"
+    with pytest.raises(MissingPartitionError, match=f"events/{source}: no day was accepted. {BAD}: "):
+        platform.run([f"events/{source}", read_by], BAD)
+    assert_only_the_quarantine_changed(platform, replayed, source, reason)
+    assert platform.lake.rejected(f"events/{source}", FIRST, LAST).keys() == {BAD}
+    platform.run(TOUCHED, FIRST, LAST)
+    assert_only_the_quarantine_changed(platform, replayed, source, reason)
+    assert platform.lake.rejected(f"events/{source}", FIRST, LAST).keys() == {BAD}
+    assert platform.lake.rejected(read_by, FIRST, LAST).keys() == {BAD}
+
+
+def assert_only_the_quarantine_changed(platform: Platform, replayed: Platform, source: str, reason: str) -> None:
+    assert platform.contents(TOUCHED) == replayed.contents(TOUCHED)
+    (red, *_) = [record for record in platform.checks(f"events/{source}") if record.partition == str(BAD)]
+    assert red.status == Status.FAILED
+    assert red.evaluation
+    assert reason in str(red.evaluation.description)
+    for table in ("quarantine/flights", "quarantine/weather"):
+        held = platform.rows(table)
+        before = replayed.rows(table)
+        assert set(held.get_column("partition_date", default=pl.Series([]))) <= {
+            *before.get_column("partition_date", default=pl.Series([])),
+            *([BAD] if table.endswith(source) else []),
+        }
+
+
+def test_doubled_rows_are_kept_once_and_the_check_says_so(platform: Platform, replayed: Platform) -> None:
+    extract = platform.extract("flights", BAD)
+    rows = pl.read_parquet(extract)
+    pl.concat([rows, rows.head(9)]).write_parquet(extract)
+    platform.run([FLIGHTS], FIRST, LAST)
+    assert platform.contents([FLIGHTS]) == replayed.contents([FLIGHTS])
+    (record, *_) = [record for record in platform.checks(FLIGHTS) if record.partition == str(BAD)]
+    assert record.status == Status.SUCCEEDED
+    assert record.evaluation
+    assert record.evaluation.metadata["exact_duplicates"].value == 9
+    assert str(record.evaluation.description).startswith("9 rows came that were there already")
+    others = {r.evaluation.description for r in platform.checks(FLIGHTS, platform.last_run().run_id) if r != record}
+    assert others == {None}

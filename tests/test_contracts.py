@@ -1,6 +1,7 @@
 """Contracts: every broken row names the check it broke, every bad day the limit it missed."""
 
 from datetime import date, timedelta
+from typing import NamedTuple
 
 import pandera.polars as pa
 import polars as pl
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ml_assets.domain.contracts import DayLimits, judge_days, split_rows
+from ml_assets.domain.contracts import DayLimits, contract_failures, judge_days
 from ml_assets.domain.local_days import DAY
 
 MONDAY = date(2013, 4, 1)
@@ -44,6 +45,24 @@ def parcels() -> pl.DataFrame:
             "size": ["S", "L", None, "S"],
         }
     )
+
+
+class Split(NamedTuple):
+    good: pl.DataFrame
+    bad: pl.DataFrame
+
+
+def split_rows(frame: pl.DataFrame, contract: type[pa.DataFrameModel]) -> Split:
+    """The rows without a failure and those with one, with their reasons; a failure without a row is every row's."""
+    failures = contract_failures(frame, contract)
+    assert failures.schema == {"index": pl.UInt32, "reason": pl.String}
+    of_all = failures.filter(pl.col("index").is_null())["reason"].to_list()
+    of_rows = failures.drop_nulls("index").group_by("index").agg(pl.col("reason"))
+    told = {index: sorted({*of_all, *reasons}) for index, reasons in of_rows.iter_rows()}
+    reasons = [told.get(index, of_all) for index in range(frame.height)]
+    judged = frame.with_columns(pl.Series("reasons", reasons, dtype=pl.List(pl.String)))
+    broken = pl.col("reasons").list.len() > 0
+    return Split(judged.filter(~broken).drop("reasons"), judged.filter(broken))
 
 
 # --- rows -------------------------------------------------------------------------------------------------

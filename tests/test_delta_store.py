@@ -169,14 +169,14 @@ def test_a_day_in_many_files_is_read_in_the_order_written(
     filled: DeltaStore, monkeypatch: pytest.MonkeyPatch, lazy: bool
 ) -> None:
     monkeypatch.setattr(day_files, "_BYTES_A_FILE", 500_000)
-    frame = of_days(D5, rows=200_000).with_columns(pl.col("number").hash(1).cast(pl.Float64).alias("celsius"))
-    commit = filled.replace_days(TABLE, frame.lazy() if lazy else frame, [D5])
-    assert commit.rows_by_day == {D5: 200_000}
+    frame = of_days(D4, D5, rows=200_000).with_columns(pl.col("number").hash(1).cast(pl.Float64).alias("celsius"))
+    commit = filled.replace_days(TABLE, frame.lazy() if lazy else frame, [D4, D5])
     snapshot = filled.snapshot(TABLE)
     assert snapshot is not None
     assert len(list(Path(filled.uri(TABLE), f"{DAY}={D5}").iterdir())) > 1
+    assert commit.rows_by_day == {D4: 200_000, D5: 200_000}
     assert snapshot.rows_by_day()[D5] == 200_000
-    assert snapshot.scan(D5, FEB[5]).collect().equals(frame)
+    assert snapshot.scan(D4, FEB[5]).collect().equals(frame)
 
 
 def test_an_emptied_day_is_gone_only_by_opt_in(filled: DeltaStore) -> None:

@@ -1,5 +1,6 @@
 """The flights workload on the real archive: figures, clocks, no fact before its time, ranges equal their days."""
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ ONE_DAY = timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def flights() -> pl.DataFrame:
-    return flights_archive.split()["flights"].good
+    return flights_archive.ingested()["flights"].rows
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_the_year_has_the_known_rows(flights):
     assert flights["row_key"].n_unique() == 336_776
     assert sorted(by_day[DAY]) == list(DayRange(FIRST, END))
     assert (by_day["len"].min(), by_day["len"].max()) == (634, 1_014)
-    assert flights_archive.split()["flights"].bad.is_empty()
+    assert flights_archive.ingested()["flights"].quarantined.is_empty()
     assert flights_archive.extracts()["flights"].unreadable == {}
 
 
@@ -103,10 +104,15 @@ def test_the_label_counts_late_cancelled_and_diverted_flights(flights, labels):
 
 
 def test_the_impossible_wind_is_quarantined_and_says_why():
-    bad = flights_archive.split()["weather"].bad
-    assert bad.select("row_key", "wind_speed").rows() == [("EWR|2013-02-12T08:00:00Z", pytest.approx(1048.36058))]
+    bad = flights_archive.ingested()["weather"].quarantined
+    (delivered,) = (json.loads(payload) for payload in bad["payload"])
+    assert (delivered["origin"], delivered["time_hour"], delivered["wind_speed"]) == (
+        "EWR",
+        "2013-02-12T08:00:00Z",
+        pytest.approx(1048.36058),
+    )
     assert bad["reasons"].to_list() == [["wind_speed: 1048.36058 came, wanted less_than_or_equal_to(250)"]]
-    assert flights_archive.split()["weather"].good["wind_speed"].max() < 50
+    assert flights_archive.ingested()["weather"].rows["wind_speed"].max() < 50
 
 
 def test_new_years_eve_has_no_weather_and_says_so():
@@ -444,7 +450,7 @@ def changes_by_censoring(
 
 
 def censoring_instants(number: int, seed: int) -> Iterator[datetime]:
-    known = flights_archive.split()["flights"].good["fate_known_at"]
+    known = flights_archive.ingested()["flights"].rows["fate_known_at"]
     yield from flights_archive.instants(seed, utc(2013, 1, 2), utc(2014, 1, 1), known, number)
     for day in (SPRING, AUTUMN, BLIZZARD):
         start = midnight(day, NEW_YORK)
@@ -508,11 +514,11 @@ def test_every_column_is_either_on_the_timetable_or_a_fact_with_its_own_instant(
             *(DAY, "row_key", "carrier", "flight", "tailnum", "origin", "dest", "distance"),
             *("event_time", "sched_arrival", "known_at"),
         },
-        "weather": set(flights_archive.split()["weather"].good.columns),
+        "weather": set(flights_archive.ingested()["weather"].rows.columns),
     }
     for name, source in CATALOG.sources.items():
         facts = {column for fact in source.facts for column in fact.columns}
-        assert set(flights_archive.split()[name].good.columns) == of_the_timetable[name] | facts
+        assert set(flights_archive.ingested()[name].rows.columns) == of_the_timetable[name] | facts
         assert not of_the_timetable[name] & facts
         assert {fact.known_at for fact in source.facts} <= facts
 

@@ -14,11 +14,16 @@ from pathlib import Path
 import delta_writers
 import polars as pl
 import pytest
+from dagster import build_init_resource_context
+from dagster_deltalake import LocalConfig
 from delta_writers import FIRST, KILLED_DAYS, rows_of
 from deltalake import DeltaTable, write_deltalake
 
 from ml_assets.domain.errors import LogLostError, StorageError, TableUnreadableError
+from resources.delta_io_manager import DeltaDaysIO
 from resources.delta_store import DAY, DeltaStore
+from resources.handles import LakeHandle
+from resources.settings import marks_folder
 from resources.table_marks import Mark, Marks
 
 TABLE = "events/flights"
@@ -210,17 +215,17 @@ def test_a_killed_writer_between_commit_and_mark_leaves_a_table_that_is_read_and
 
 def test_a_mark_that_cannot_be_read_is_no_missing_mark(tmp_path: Path) -> None:
     store = written(tmp_path, marks=True)
-    path = tmp_path / "marks" / "events__flights.json"
+    path = tmp_path / "marks" / "events" / "flights.json"
     assert json.loads(path.read_text())["version"] == 2
     path.write_text("")
-    with pytest.raises(StorageError, match=r"events__flights.json of the table events/flights cannot be read"):
+    with pytest.raises(StorageError, match=r"marks/events/flights.json of the table events/flights cannot be read"):
         store.snapshot(TABLE)
     counts_again(store, ALL)
 
 
 def test_a_commit_whose_mark_cannot_be_written_says_so(tmp_path: Path) -> None:
     store = written(tmp_path, marks=True)
-    (tmp_path / "marks" / f"events__flights.{os.getpid()}").mkdir()
+    (tmp_path / "marks" / "events" / f"flights.json.{os.getpid()}").mkdir()
     with pytest.raises(StorageError, match="version 3 was committed, but its mark cannot be written"):
         store.replace_days(TABLE, rows_of(DAYS[:1], 2, 9), DAYS[:1])
     snapshot = store.snapshot(TABLE)
@@ -242,7 +247,7 @@ def test_marks_of_writers_at_once_end_at_the_newest_version(tmp_path: Path) -> N
     mark = Marks(tmp_path / "marks").read(TABLE)
     assert mark is not None
     assert (mark.version, mark.days) == (45, 3)
-    assert sorted(path.name for path in (tmp_path / "marks").iterdir()) == [".lock", "events__flights.json"]
+    assert [path.name for path in (tmp_path / "marks" / "events").iterdir()] == ["flights.json"]
 
 
 def test_a_mark_never_goes_back(tmp_path: Path) -> None:
@@ -328,3 +333,40 @@ def test_opening_with_the_checks_costs_no_more_than_twice_the_bare_opening(tmp_p
         return min(times)
 
     assert fastest(lambda: store.snapshot(TABLE)) < 2 * fastest(lambda: DeltaTable(store.uri(TABLE)))
+
+
+# As it is wired.
+
+
+@pytest.mark.parametrize(
+    ("root", "marks"),
+    [
+        ("{}/lake", "{}/marks"),
+        ("{}/lake/", "{}/marks"),
+        ("file://{}/lake", "{}/marks"),
+        ("{}/other", "{}/other_marks"),
+        ("s3://bucket/lake", "{}/home/marks/s3_bucket_lake"),
+    ],
+)
+def test_marks_lie_beside_a_local_lake_and_in_the_home_for_an_object_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, marks: str
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
+    assert marks_folder(root.format(tmp_path)) == Path(marks.format(tmp_path))
+
+
+def test_the_platforms_own_doors_to_the_lake_keep_marks(tmp_path: Path) -> None:
+    root = str(tmp_path / "lake")
+    stores = [LakeHandle(root_uri=root).lake().store, door_of_runs(root)]
+    for store in stores:
+        store.replace_days(TABLE, rows_of(DAYS[:1], 3, 0), DAYS[:1])
+    assert Marks(tmp_path / "marks").read(TABLE) is not None
+    shutil.rmtree(root)
+    for store in stores:
+        refused(store, "the whole table is gone")
+
+
+def door_of_runs(root: str) -> DeltaStore:
+    """The store behind the IO manager."""
+    io = DeltaDaysIO(root_uri=root, storage_options=LocalConfig()).create_io_manager(build_init_resource_context())
+    return io._lake.store

@@ -243,7 +243,8 @@ class Step:
         stored = self.door.lake.schema(self.declared.table)
         batch = DayBatch(rows=pl.DataFrame(), verdicts={})
         if days:
-            batch = body(Ready(self.run, days, inputs, self.context, self.door, self.declared.reads, stored))
+            with self.door.lake.reading({read.table for read in self.declared.reads.values()}):
+                batch = body(Ready(self.run, days, inputs, self.context, self.door, self.declared.reads, stored))
         rows = batch.rows
         if not rows.columns or DAY not in rows.columns:
             rows = pl.DataFrame(schema=stored or self.stage.empty)

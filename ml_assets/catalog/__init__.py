@@ -11,7 +11,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import TypeVar
 
+import polars as pl
+
+from ml_assets.domain.contracts import joint_checks
 from ml_assets.domain.errors import CatalogError
+from ml_assets.domain.ingestion import EVENT_TIME, delivered_types, event_types, misfits
+from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, FeatureGroupSpec, ModelSpec, OutcomeSpec, SourceSpec
 
 SpecT = TypeVar("SpecT", SourceSpec, FeatureGroupSpec, OutcomeSpec, ModelSpec)
@@ -43,6 +48,8 @@ def build_catalog(
         outcomes=_by_name("outcome", outcomes),
         models=_by_name("model", models),
     )
+    for source_spec in catalog.sources.values():
+        _check_source(source_spec)
     for group in catalog.features.values():
         for source in group.inputs:
             _known(source, catalog.sources, f"feature group {group.name!r}", "source")
@@ -51,6 +58,30 @@ def build_catalog(
     for model in catalog.models.values():
         _check_model(model, catalog)
     return catalog
+
+
+def _check_source(source: SourceSpec) -> None:
+    where = f"source {source.name!r}"
+    columns = source.contract.to_schema().columns
+    for name in (DAY, EVENT_TIME, *source.keys):
+        _known(name, columns, f"{where}, contract {source.contract.__name__}", "column")
+        if columns[name].nullable:
+            raise CatalogError(f"{where}: its contract lets {name} be null, wanted a value in every row.")
+    # The contract judges the rows of all days of a run together.
+    alone = [name for name, column in columns.items() if column.unique]
+    if alone or source.contract.to_schema().unique:
+        raise CatalogError(
+            f"{where}: its contract wants {', '.join(alone) or 'columns'} unique over all days, so one day could "
+            "refuse another's rows. Name what is unique within a day in `keys` instead."
+        )
+    if joint := joint_checks(source.contract):
+        raise CatalogError(
+            f"{where}: its contract judges rows together in {', '.join(joint)}, wanted an answer for each row from "
+            "that row alone, for the rows of all days of a run are judged at once."
+        )
+    given = source.parse(pl.LazyFrame(schema=delivered_types(source))).collect_schema()
+    if found := misfits(given, event_types(source)):
+        raise CatalogError(f"{where}: parse does not give what its contract names: {'; '.join(found)}.")
 
 
 def _check_model(model: ModelSpec, catalog: Catalog) -> None:

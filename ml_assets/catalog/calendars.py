@@ -13,4 +13,5 @@ FLIGHTS = Calendar(
     first_day=date(2013, 1, 1),
     end_day=date(2014, 1, 1),
     label_lag_days=2,
+    owners=("team:flight-operations",),
 )

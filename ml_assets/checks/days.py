@@ -49,7 +49,7 @@ def day_check_events(
             check_name=CHECK_NAME,
             passed=verdict.passed,
             severity=AssetCheckSeverity.ERROR,
-            description="; ".join(verdict.reasons) or None,
+            description="; ".join((*verdict.reasons, *verdict.notes)) or None,
             metadata={
                 **{name: value for name, value in verdict.measured.items() if value not in (None, "")},
                 **({f"limit: {name}": value for name, value in verdict.limits.items()} if verdict.reasons else {}),

@@ -1,6 +1,6 @@
 """Which rows are good, which days are good, and why not.
 
-What belongs here: row contracts (pandera) split into good and bad rows; verdicts over days from counts.
+What belongs here: what rows break a contract (pandera) and why; verdicts over days from counts.
 What does not: storing bad rows, telling anybody (`resources`, `ml_assets/checks`).
 """
 
@@ -15,7 +15,8 @@ from pandera.polars import DataFrameModel
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.verdict import Verdict
 
-REASONS = "reasons"
+REASON = "reason"
+FAILURES = {"index": pl.UInt32, REASON: pl.String}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +47,31 @@ def column_descriptions(contract: type[DataFrameModel]) -> dict[str, str]:
     return {name: column.description for name, column in columns.items() if column.description}
 
 
-@dataclass(frozen=True, slots=True)
-class SplitRows:
-    """Rows that keep the contract, and rows that break it with a list column of reasons."""
+def contract_failures(frame: pl.DataFrame, contract: type[DataFrameModel]) -> pl.DataFrame:
+    """Why rows of `frame` break `contract`: one line a failure, with the row's `index` and the `reason`.
 
-    good: pl.DataFrame
-    bad: pl.DataFrame
-
-
-def split_rows(frame: pl.DataFrame, contract: type[DataFrameModel]) -> SplitRows:
-    """The rows of `frame` that keep `contract`, and those that do not with their reasons.
-
-    A failure that no row can be blamed for (a missing column, a wrong type) is every row's failure.
+    A failure that no row can be blamed for (a missing column, a wrong type) has no index.
     """
     try:
         contract.validate(frame, lazy=True)
     except SchemaErrors as errors:
-        cases = errors.failure_cases
-    else:
-        return SplitRows(frame, frame.clear().with_columns(pl.lit([], dtype=pl.List(pl.String)).alias(REASONS)))
-    cases = cases.select(pl.col("index").cast(pl.UInt32), _reason().alias(REASONS))
-    everybody = cases.filter(pl.col("index").is_null())[REASONS].unique(maintain_order=True)
-    numbered = frame.with_row_index("index")
-    if everybody.len():
-        bad = numbered.with_columns(pl.lit(everybody.implode()).first().alias(REASONS)).drop("index")
-        return SplitRows(frame.clear(), bad)
-    by_row = cases.group_by("index").agg(pl.col(REASONS).unique().sort())
-    joined = numbered.join(by_row, on="index", how="left", maintain_order="left").drop("index")
-    return SplitRows(
-        good=joined.filter(pl.col(REASONS).is_null()).drop(REASONS),
-        bad=joined.filter(pl.col(REASONS).is_not_null()),
-    )
+        cases: pl.DataFrame = errors.failure_cases
+        return cases.rechunk().select(pl.col("index").cast(pl.UInt32), _reason().alias(REASON))
+    return pl.DataFrame(schema=FAILURES)
+
+
+def joint_checks(contract: type[DataFrameModel]) -> list[str]:
+    """The checks of `contract` that give one answer for a frame instead of one for each of its rows."""
+    schema = contract.to_schema()
+    columns = {name: pl.Series([None, None], dtype=column.dtype.type) for name, column in schema.columns.items()}
+    two_rows = pl.DataFrame(columns).lazy()
+    checks = [("*", check) for check in schema.checks]
+    checks += [(name, check) for name, column in schema.columns.items() for check in column.checks]
+    return [str(check.name) for name, check in checks if _answers(check(two_rows, name).check_output) != 2]
+
+
+def _answers(output: pl.LazyFrame | pl.DataFrame | bool) -> int:
+    return 1 if isinstance(output, bool) else output.lazy().select(pl.len()).collect().item()
 
 
 def _reason() -> pl.Expr:
@@ -115,17 +110,6 @@ def judge_days(
     """
     counted = _counts(frame, limits)
     return {day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share) for day in days}
-
-
-def refused_rows(split: SplitRows, verdicts: Mapping[date, Verdict]) -> pl.DataFrame:
-    """Every row that is not let through, with its reasons: bad rows, and all rows of a rejected day."""
-    reasons = {day: list(verdict.reasons) for day, verdict in verdicts.items() if not verdict.passed}
-    of_rejected_days = split.good.filter(pl.col(DAY).is_in(list(reasons))).with_columns(
-        pl.col(DAY)
-        .replace_strict(list(reasons), list(reasons.values()), default=None, return_dtype=pl.List(pl.String))
-        .alias(REASONS)
-    )
-    return pl.concat([split.bad, of_rejected_days])
 
 
 def _counts(frame: pl.DataFrame, limits: DayLimits) -> dict[date, dict[str, int]]:

@@ -40,8 +40,8 @@ class DayBatch:
     """Rows to write, one verdict a day judged, and why the other days of the range have no rows.
 
     `blocked` days cannot be computed because something they need is refused or missing; `empty` days have nothing to
-    compute, by design: they are stored without rows, with the reason. `quarantined` holds rows that broke their
-    contract, with reasons. `leave_out` names columns that are no part of the content (artefact bytes, run ids),
+    compute, by design: they are stored without rows, with the reason. `quarantined` holds the refused rows: day, list
+    of reasons, payload as JSON. `leave_out` names columns that are no part of the content (artefact bytes, run ids),
     `add_columns` those that may be new to the table. `notes` are shown beside a day.
     """
 

@@ -37,6 +37,14 @@ class SourceError(MlAssetsError):
     """A source's extract is missing, truncated or not what was pinned."""
 
 
+class ExtractError(SourceError):
+    """One day's extract cannot be read or made into events; that day is refused, and no other."""
+
+
+class RowsLostError(SourceError):
+    """A day's good, refused and doubled rows do not add up to the rows delivered; nothing is written."""
+
+
 class StorageError(MlAssetsError):
     """The lake refused or failed: the subclasses say why."""
 

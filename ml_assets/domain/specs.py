@@ -77,7 +77,11 @@ class SourceSpec:
     """Where events come from, what a good row is, and when each of its columns became known.
 
     `prepare` turns the archive into rows with a `partition_date`, `parse` turns an extract into events
-    (event_time, known_at and facts in UTC); both are pure. `keys` identify a row and order a day.
+    (event_time, known_at and facts in UTC); both are pure. `parse` makes one event of each delivered row, from
+    that row alone and in the order they came, and keeps its `partition_date`; what it cannot make sense of it
+    makes null, and the contract refuses the row. `delivered` names the columns `parse` reads and their types; it
+    is handed no others. `keys` identify a row within its day and order the day. Empty text counts as null, except
+    in the columns of `empty_text` (of the extract or of the events).
     """
 
     name: str
@@ -85,9 +89,11 @@ class SourceSpec:
     description: str
     archive: Archive
     prepare: Callable[[Inputs], pl.LazyFrame]
+    delivered: Mapping[str, pl.DataType | type[pl.DataType]]
     parse: Callable[[pl.LazyFrame], pl.LazyFrame]
     contract: type[DataFrameModel]
     keys: tuple[str, ...]
+    empty_text: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     min_rows: int = 1
     max_null_share: Mapping[str, float] = field(default_factory=_no_limits)

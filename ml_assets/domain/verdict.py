@@ -13,12 +13,16 @@ Measured = Mapping[str, int | float | str | bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether something passed, why not, what was measured and against which limits."""
+    """Whether something passed, why not, what was measured and against which limits.
+
+    `notes` say what was put right without refusing anything; they are told of a verdict that passed, too.
+    """
 
     passed: bool
     reasons: tuple[str, ...] = ()
     measured: Measured = field(default_factory=lambda: MappingProxyType({}))
     limits: Measured = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[str, ...] = ()
 
 
 def passed(measured: Measured | None = None, limits: Measured | None = None) -> Verdict:
@@ -27,7 +31,7 @@ def passed(measured: Measured | None = None, limits: Measured | None = None) -> 
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:
-    """One verdict that passes when all pass; reasons, measurements and limits are joined in order."""
+    """One verdict that passes when all pass; reasons, measurements, limits and notes are joined in order."""
     joined = tuple(verdicts)
     measured: dict[str, int | float | str | bool | None] = {}
     limits: dict[str, int | float | str | bool | None] = {}
@@ -39,4 +43,5 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         reasons=tuple(reason for verdict in joined for reason in verdict.reasons),
         measured=measured,
         limits=limits,
+        notes=tuple(note for verdict in joined for note in verdict.notes),
     )

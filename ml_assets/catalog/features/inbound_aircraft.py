@@ -49,6 +49,10 @@ FEATURES = FeatureGroupSpec(
     entity=("tailnum",),
     inputs=("flights",),
     values=("last_delay", "landed"),
+    described={
+        "last_delay": "minutes late in the aircraft's last known movement",
+        "landed": "1 when that movement was a landing, 0 a departure",
+    },
     compute=compute,
     look_back_days=LATEST_DAYS,
     max_age=timedelta(hours=20),

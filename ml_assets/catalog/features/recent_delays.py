@@ -87,6 +87,12 @@ def _group(name: str, entity: tuple[str, ...], hours: int, of: str) -> FeatureGr
         entity=entity,
         inputs=("flights",),
         values=("landed", "mean_arr_delay", "late_share", "mean_dep_delay"),
+        described={
+            "landed": f"landings in the last {hours} hours",
+            "mean_arr_delay": f"mean minutes late at arrival in the last {hours} hours",
+            "late_share": f"share landing 30 or more minutes late in the last {hours} hours",
+            "mean_dep_delay": f"mean minutes late at departure in the last {hours} hours",
+        },
         compute=lambda events: recent_delays(events["flights"], entity, window),
         look_back_days=LATEST_DAYS + 1,
         max_age=window,

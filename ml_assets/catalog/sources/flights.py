@@ -33,22 +33,26 @@ class FlightEvent(pa.DataFrameModel):
     """A good flight row."""
 
     partition_date: date
-    row_key: str = pa.Field(unique=True)
-    carrier: str = pa.Field(str_matches=r"^[A-Z0-9]{2}$")
-    flight: int = pa.Field(ge=1, le=9999)
-    tailnum: str = pa.Field(nullable=True)
-    origin: str = pa.Field(isin=("EWR", "JFK", "LGA"))
-    dest: str = pa.Field(str_matches=r"^[A-Z]{3}$")
-    distance: int = pa.Field(ge=10, le=6000)
-    event_time: Instant
-    sched_arrival: Instant
-    known_at: Instant
-    departed_at: Instant = pa.Field(nullable=True)
-    dep_delay: int = pa.Field(nullable=True, ge=-120, le=3000)
-    arrived_at: Instant = pa.Field(nullable=True)
-    arr_delay: int = pa.Field(nullable=True, ge=-240, le=3000)
-    fate: str = pa.Field(isin=("arrived", "cancelled", "diverted"))
-    fate_known_at: Instant
+    row_key: str = pa.Field(description="date, carrier, number and airport of departure")
+    carrier: str = pa.Field(str_matches=r"^[A-Z0-9]{2}$", description="airline, two-letter code")
+    flight: int = pa.Field(ge=1, le=9999, description="flight number")
+    tailnum: str = pa.Field(nullable=True, description="aircraft; only cancelled flights lack it")
+    origin: str = pa.Field(isin=("EWR", "JFK", "LGA"), description="airport of departure")
+    dest: str = pa.Field(str_matches=r"^[A-Z]{3}$", description="destination")
+    distance: int = pa.Field(ge=10, le=6000, description="miles between the airports")
+    event_time: Instant = pa.Field(description="scheduled departure (UTC)")
+    sched_arrival: Instant = pa.Field(description="scheduled arrival (UTC)")
+    known_at: Instant = pa.Field(description="when the timetable was known: a day ahead (UTC)")
+    departed_at: Instant = pa.Field(nullable=True, description="when it left (UTC)")
+    dep_delay: int = pa.Field(
+        nullable=True, ge=-120, le=3000, description="minutes late at departure, known when it left"
+    )
+    arrived_at: Instant = pa.Field(nullable=True, description="when it landed (UTC)")
+    arr_delay: int = pa.Field(
+        nullable=True, ge=-240, le=3000, description="minutes late at arrival, known when it landed"
+    )
+    fate: str = pa.Field(isin=("arrived", "cancelled", "diverted"), description="arrived, cancelled or diverted")
+    fate_known_at: Instant = pa.Field(description="when its fate was known (UTC)")
 
     @pa.dataframe_check(name="departs_before_it_arrives")
     def departs_before_it_arrives(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805  pandera's protocol
@@ -56,6 +60,11 @@ class FlightEvent(pa.DataFrameModel):
         return data.lazyframe.select(
             (pl.col("arrived_at").is_null() | (pl.col("departed_at") < pl.col("arrived_at"))).fill_null(value=False)
         )
+
+    @pa.dataframe_check(name="leaves_for_another_airport")
+    def leaves_for_another_airport(cls, data: pa.PolarsData) -> pl.LazyFrame:  # noqa: N805  pandera's protocol
+        """A flight does not end where it began."""
+        return data.lazyframe.select((pl.col("origin") != pl.col("dest")).fill_null(value=True))
 
 
 def prepare(tables: Inputs) -> pl.LazyFrame:
@@ -117,8 +126,13 @@ def parse(extract: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def at_local_time(day: pl.Expr, hhmm: pl.Expr, timezone: str) -> pl.Expr:
-    """The UTC instant of a clock reading such as 1745 on a local day."""
-    local = day.cast(pl.Datetime("us")) + pl.duration(hours=hhmm // 100, minutes=hhmm % 100)
+    """The UTC instant of a clock reading such as 1745 on a local day; null for what no clock shows.
+
+    2400 is the midnight after; a reading that the day's clock change leaves out is null too.
+    """
+    # Nothing may be reckoned with a reading beyond it: minutes of 2^62 overflow to 0.
+    shown = pl.when(hhmm.is_between(0, 2400) & (hhmm % 100 < 60)).then(hhmm)
+    local = day.cast(pl.Datetime("us")) + pl.duration(hours=shown // 100, minutes=shown % 100)
     return local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
 
 
@@ -131,7 +145,8 @@ def scheduled_arrival(departs: pl.Expr, hhmm: pl.Expr) -> pl.Expr:
         next_day = at_local_time(local_day + pl.duration(days=1), hhmm, zone)
         arrival = (
             pl.when(pl.col("dest_zone") == zone)
-            .then(pl.when(same_day > departs).then(same_day).otherwise(next_day))
+            # A reading that this day's clock leaves out is not taken for the next day's.
+            .then(pl.when(same_day <= departs).then(next_day).otherwise(same_day))
             .otherwise(arrival)
         )
     return arrival
@@ -148,6 +163,19 @@ SOURCE = SourceSpec(
         references={"airports": "data/airports.csv"},
     ),
     prepare=prepare,
+    delivered={
+        "carrier": pl.String,
+        "flight": pl.Int64,
+        "tailnum": pl.String,
+        "origin": pl.String,
+        "dest": pl.String,
+        "dest_zone": pl.String,
+        "distance": pl.Int64,
+        "sched_dep_time": pl.Int64,
+        "sched_arr_time": pl.Int64,
+        "dep_delay": pl.Int64,
+        "arr_delay": pl.Int64,
+    },
     parse=parse,
     contract=FlightEvent,
     keys=("row_key",),

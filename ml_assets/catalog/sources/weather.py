@@ -16,19 +16,19 @@ class WeatherEvent(pa.DataFrameModel):
     """A good weather row."""
 
     partition_date: date
-    row_key: str = pa.Field(unique=True)
-    origin: str = pa.Field(isin=("EWR", "JFK", "LGA"))
-    event_time: Instant
-    known_at: Instant
-    temp: float = pa.Field(nullable=True, ge=-40, le=130)
-    dewp: float = pa.Field(nullable=True, ge=-60, le=100)
-    humid: float = pa.Field(nullable=True, ge=0, le=100)
-    wind_dir: int = pa.Field(nullable=True, ge=0, le=360)
-    wind_speed: float = pa.Field(nullable=True, ge=0, le=250)
-    wind_gust: float = pa.Field(nullable=True, ge=0, le=300)
-    precip: float = pa.Field(nullable=True, ge=0, le=10)
-    pressure: float = pa.Field(nullable=True, ge=900, le=1100)
-    visib: float = pa.Field(nullable=True, ge=0, le=20)
+    row_key: str = pa.Field(description="airport and hour")
+    origin: str = pa.Field(isin=("EWR", "JFK", "LGA"), description="airport")
+    event_time: Instant = pa.Field(description="the hour described (UTC)")
+    known_at: Instant = pa.Field(description="when it was published: an hour later (UTC)")
+    temp: float = pa.Field(nullable=True, ge=-40, le=130, description="temperature, °F")
+    dewp: float = pa.Field(nullable=True, ge=-60, le=100, description="dew point, °F")
+    humid: float = pa.Field(nullable=True, ge=0, le=100, description="relative humidity, %")
+    wind_dir: int = pa.Field(nullable=True, ge=0, le=360, description="wind direction, degrees")
+    wind_speed: float = pa.Field(nullable=True, ge=0, le=250, description="wind, miles an hour")
+    wind_gust: float = pa.Field(nullable=True, ge=0, le=300, description="gusts, miles an hour")
+    precip: float = pa.Field(nullable=True, ge=0, le=10, description="precipitation, inches")
+    pressure: float = pa.Field(nullable=True, ge=900, le=1100, description="sea-level pressure, hPa")
+    visib: float = pa.Field(nullable=True, ge=0, le=20, description="visibility, miles")
 
 
 def prepare(tables: Inputs) -> pl.LazyFrame:
@@ -42,7 +42,9 @@ def prepare(tables: Inputs) -> pl.LazyFrame:
 
 def parse(extract: pl.LazyFrame) -> pl.LazyFrame:
     """Weather events in UTC."""
-    event_time = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC", time_unit="us")
+    event_time = pl.col("time_hour").str.to_datetime(
+        "%Y-%m-%dT%H:%M:%SZ", time_zone="UTC", time_unit="us", strict=False
+    )
     return extract.select(
         "partition_date",
         pl.format("{}|{}", "origin", "time_hour").alias("row_key"),
@@ -71,6 +73,19 @@ SOURCE = SourceSpec(
         sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
     ),
     prepare=prepare,
+    delivered={
+        "origin": pl.String,
+        "time_hour": pl.String,
+        "temp": pl.Float64,
+        "dewp": pl.Float64,
+        "humid": pl.Float64,
+        "wind_dir": pl.Int64,
+        "wind_speed": pl.Float64,
+        "wind_gust": pl.Float64,
+        "precip": pl.Float64,
+        "pressure": pl.Float64,
+        "visib": pl.Float64,
+    },
     parse=parse,
     contract=WeatherEvent,
     keys=("row_key",),
