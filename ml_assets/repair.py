@@ -4,21 +4,24 @@ What belongs here: the plan carried out, run by run. What does not: the plan (`m
 """
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 
 from ml_assets.launch import Launcher, RunReport
 from partitions import DayRange
-from resources.overview import plan_of
+from resources.overview import plan_of, untold_of
 from resources.run_tags import spoken
 
 CAUSE = "repair"
+RECORDED = "on record in the lake, not yet in Dagster"
 
 
 def repair(launcher: Launcher, assets: Sequence[str], days: DayRange | None, say: Callable[[str], None]) -> RunReport:
     """What became of every day: those asked for are computed, then the plan is carried out until nothing is left.
 
     Without assets only the plan is carried out. A run that leaves the plan as it was ends the repair: its days are in
-    the report as refused or blocked.
+    the report as refused or blocked. What an earlier run wrote and was killed before recording is recorded first.
     """
+    tell_what_is_untold(launcher)
     outcomes = {}
     run_id = ""
     if assets and days is not None:
@@ -37,3 +40,21 @@ def repair(launcher: Launcher, assets: Sequence[str], days: DayRange | None, say
             outcomes |= {at: what for at, what in report.outcomes.items() if what[0] != "kept" or at not in outcomes}
             run_id = report.run_id
             say(f"{len(run.tables)} tables {spoken(run.days)}, {run.reason}: {'; '.join(report.lines())}")
+
+
+def tell_what_is_untold(launcher: Launcher) -> None:
+    """Records in Dagster the days that a run wrote before it was killed; none of them is computed again."""
+    for table, days in untold_of(launcher.lake, launcher.graph, launcher.instance).items():
+        for first, last in _stretches(days):
+            launcher.run([table], DayRange(first, last + timedelta(days=1)), cause=RECORDED, only_stale=True)
+
+
+def _stretches(days: Sequence[date]) -> list[tuple[date, date]]:
+    """The first and last day of each run of consecutive days."""
+    found: list[tuple[date, date]] = []
+    for day in days:
+        if found and day - found[-1][1] == timedelta(days=1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found

@@ -21,8 +21,10 @@ from ml_assets.domain.planning import plan
 from ml_assets.domain.promotion import ATTEMPTED
 from ml_assets.domain.specs import Calendar, Catalog, ModelSpec
 from ml_assets.launch import Launcher
+from ml_assets.repair import tell_what_is_untold
 from partitions import DayRange
 from resources.lake import Lake
+from resources.overview import untold_of
 
 SEGMENT_DAYS = 30
 SHARED = ("events", "features", "outcomes")
@@ -45,7 +47,7 @@ class Replay:
 
     @property
     def finished(self) -> bool:
-        """Whether every day of every asset is on record, and every decision to train was carried out."""
+        """Whether every day of every asset is on record, here and in Dagster, and every decision was carried out."""
         lake, catalog = self.launcher.lake, self.launcher.catalog
         due = {asset.table: _whole(asset.calendar) for asset in self._graph}
         missing = [
@@ -53,7 +55,11 @@ class Replay:
             for step in plan(self._graph, lake.records(self._graph.assets), due=due).steps
             if step.reason == "missing"
         ]
-        return not missing and all(not _untrained(lake, model) for model in catalog.models.values())
+        return (
+            not missing
+            and all(not _untrained(lake, model) for model in catalog.models.values())
+            and not untold_of(lake, self._graph, self.launcher.instance)
+        )
 
     @property
     def made_from_other_code(self) -> bool:
@@ -67,6 +73,7 @@ class Replay:
 
     def run(self) -> None:
         """Replays what is not on record yet."""
+        tell_what_is_untold(self.launcher)
         for calendar in _calendars(self.launcher.catalog):
             for stage in SHARED:
                 name = f"{calendar.name}: {stage}"

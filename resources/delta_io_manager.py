@@ -59,11 +59,15 @@ def table_of(key: AssetKey) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What an asset's step hands over: the batch, what it read, the days it left as they are on record."""
+    """What an asset's step hands over: the batch, what it read, the days it left as they are on record.
+
+    `kept` are the good ones of those left, with the reason; `standing` the refused ones, with state and reasons.
+    """
 
     batch: DayBatch
     read: Read = field(default_factory=Read)
     kept: Mapping[date, str] = field(default_factory=dict)
+    standing: Mapping[date, tuple[str, str]] = field(default_factory=dict)
     kept_notes: Mapping[date, Mapping[str, object]] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
 

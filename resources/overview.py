@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
-from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ml_assets.domain.declared import Graph
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.planning import Plan, plan
 from ml_assets.domain.status import FACTS, DayState, StatusReport, shown_days, status_report
-from partitions import DayRange, day_of_key
+from partitions import DayRange, day_of_key, key_of_day
 from resources.lake import Lake
 from resources.run_tags import RANGE_END, RANGE_START
 
@@ -50,6 +51,21 @@ def work_of(instance: DagsterInstance) -> list[Work]:
 def plan_of(lake: Lake, graph: Graph, due: Mapping[str, tuple[date, date]] | None = None) -> Plan:
     """What is out of step in the lake, by what its commits record; with `due`, what is missing too."""
     return plan(graph, lake.records(graph.assets), due=due)
+
+
+def untold_of(lake: Lake, graph: Graph, instance: DagsterInstance) -> dict[str, list[date]]:
+    """Good days by table whose content Dagster has not been told: a run was killed between commit and record."""
+    untold = {}
+    for table in graph.assets:
+        held = lake.record(table).filter(pl.col("state") == "good").select(DAY, "content")
+        tags = instance.event_log_storage.get_latest_tags_by_partition(
+            AssetKey(table.split("/")), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+        )
+        told = {partition: found.get(DATA_VERSION_TAG) for partition, found in tags.items()}
+        lacking = [day for day, content in held.iter_rows() if told.get(key_of_day(day)) != content]
+        if lacking:
+            untold[table] = lacking
+    return untold
 
 
 def statuses_of(lake: Lake, graph: Graph, work: Iterable[Work], found: Plan | None = None) -> list[StatusReport]:

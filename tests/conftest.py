@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,19 @@ def replayed(replayed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     path = tmp_path_factory.mktemp("reading") / "home"
     shutil.copytree(replayed_home, path)
     with opened(path) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="session")
+def corrected(replayed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Platform"]:
+    """The twin that had the corrected file from the start, its facts all computed anew: for reading only."""
+    from short_year import CORRECTED, FACTS, FIRST, LAST_LABEL_END, correct, opened
+
+    path = tmp_path_factory.mktemp("corrected") / "home"
+    shutil.copytree(replayed_home, path)
+    with opened(path) as platform:
+        correct(platform.extract("flights", CORRECTED))
+        platform.run(FACTS, FIRST, LAST_LABEL_END - timedelta(days=1))
         yield platform
 
 

@@ -23,6 +23,7 @@ from dagster import (
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
+    DagsterRunStatus,
 )
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
@@ -30,11 +31,15 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from ml_assets.catalog import load_catalog
 from ml_assets.checks import CHECK_NAME
 from ml_assets.domain.content import content_hashes
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.planning import Plan
 from ml_assets.domain.specs import Catalog, GradientBoosting, ModelSpec
-from ml_assets.launch import Launcher
+from ml_assets.launch import Launcher, RunReport
+from ml_assets.repair import repair
 from partitions import DayRange
 from resources.home import open_home
 from resources.lake import Lake
+from resources.overview import plan_of
 
 FIRST, END = date(2013, 3, 2), date(2013, 3, 27)
 FIRST_TRAINING, SECOND_TRAINING = date(2013, 3, 12), date(2013, 3, 19)
@@ -54,9 +59,14 @@ OUTCOMES = ["outcomes/disrupted"]
 TRAINING = ["training_sets/disruption", "models/disruption", "calibrators/disruption"]
 SERVING = ["champions/disruption", "predictions/disruption", "drift_reports/disruption"]
 REPORTS = ["performance_reports/disruption"]
-DECISIONS = ["retrain_decisions/disruption"]
-DENSE = [*SOURCES, *FEATURES, *OUTCOMES, *SERVING, *REPORTS, *DECISIONS]
-ASSETS = [*DENSE, *TRAINING]
+RETRAIN = ["retrain_decisions/disruption"]
+ASSETS = [*SOURCES, *FEATURES, *OUTCOMES, *RETRAIN, *TRAINING, *SERVING, *REPORTS]
+DECISIONS = [*RETRAIN, *TRAINING, "champions/disruption"]
+FACTS = [asset for asset in ASSETS if asset not in DECISIONS]
+# What a champion and its reports rest on of a day, decisions to train apart.
+CHAIN = [asset for asset in ASSETS if asset not in RETRAIN]
+# A day of which a corrected extract comes: a champion serves it and the days after it, the second training reads it.
+CORRECTED = date(2013, 3, 15)
 # Columns of `models` that differ from run to run for the same fitted model (ml_assets/assets/models.py).
 NOT_CONTENT = frozenset({"artefact", "mlflow_run_id"})
 
@@ -120,9 +130,18 @@ class Platform:
     def instance(self) -> DagsterInstance:
         return self.launcher.instance
 
-    def run(self, assets: Sequence[str], first: date, last: date | None = None) -> None:
-        """Computes the days `first` to `last`, both included, in one run."""
-        self.launcher.run(assets, DayRange(first, (last or first) + timedelta(days=1)))
+    def run(self, assets: Sequence[str], first: date, last: date | None = None, *, anew: bool = False) -> RunReport:
+        """What became of the days `first` to `last`, both included, computed in one run."""
+        return self.launcher.run(assets, DayRange(first, (last or first) + timedelta(days=1)), anew=anew)
+
+    def repair(self, assets: Sequence[str] = (), first: date | None = None, last: date | None = None) -> RunReport:
+        """What became of the days after a repair, in silence."""
+        asked = DayRange(first, (last or first) + timedelta(days=1)) if first else None
+        return repair(self.launcher, assets, asked, lambda _: None)
+
+    def plan(self) -> Plan:
+        """What is out of step."""
+        return plan_of(self.lake, self.launcher.graph)
 
     def extract(self, source: str, day: date) -> Path:
         return self.launcher.home.extracts / source / f"{day}.parquet"
@@ -145,6 +164,21 @@ class Platform:
         """The content hash of every day of the tables; of all tables when none are named."""
         found = {table: self.rows(table) for table in (self.tables() if tables is None else tables)}
         return {table: content_hashes(rows) for table, rows in found.items() if rows.height}
+
+    def on_record(self, tables: Sequence[str] | None = None) -> dict[str, dict[date, tuple[str, str, bool, str]]]:
+        """State, content hash, whether it is empty and the reason of every day on record, refused and empty ones too."""
+        return {
+            table: {
+                row[0]: row[1:]
+                for row in self.lake.record(table).select(DAY, "state", "content", "empty", "why").iter_rows()
+            }
+            for table in (self.launcher.graph.assets if tables is None else tables)
+        }
+
+    def files(self) -> set[str]:
+        """Every file of rows that the lake holds: a rewrite of a day adds one."""
+        root = self.path / "lake"
+        return {str(file.relative_to(root)) for file in root.rglob("*.parquet") if "_delta_log" not in file.parts}
 
     def withdraw(self, tables: Sequence[str], first: date, last: date) -> None:
         """Empties days of tables, so that what a run leaves there it has written."""
@@ -180,6 +214,20 @@ class Platform:
         )
         return [record for record in held if run_id in (None, record.run_id)]
 
+    def newest_checks(self, asset: str) -> dict[str, AssetCheckExecutionRecord]:
+        """The newest record of the asset's check of each partition."""
+        newest: dict[str, AssetCheckExecutionRecord] = {}
+        for record in self.checks(asset):
+            newest.setdefault(str(record.partition), record)
+        return newest
+
+    def failed(self, asset: str) -> set[str]:
+        """The partitions that a failed run planned last and nothing materialised since, as the UI shows them."""
+        storage = self.instance.event_log_storage
+        attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(key_of(asset))
+        runs = {partition: self.instance.get_run_by_id(run_id) for partition, (run_id, _) in attempts.items()}
+        return {partition for partition, run in runs.items() if run and run.status == DagsterRunStatus.FAILURE}
+
     def last_run(self) -> DagsterRun:
         """The run created last."""
         return self.instance.get_runs(limit=1)[0]
@@ -195,6 +243,11 @@ def opened(path: Path, catalog: Catalog | None = None) -> Iterator[Platform]:
     launcher = Launcher.of(open_home(path), catalog or short_catalog())
     with launcher.instance:
         yield Platform(launcher)
+
+
+def correct(extract: Path) -> None:
+    """Puts another file in place of an extract: every flight left five minutes later."""
+    pl.read_parquet(extract).with_columns(pl.col("dep_delay") + 5).write_parquet(extract)
 
 
 def quiet(_step: str, _done: int, _total: int) -> None:

@@ -7,7 +7,7 @@ What does not: what any particular stage computes (the modules beside this one).
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -37,7 +37,7 @@ from ml_assets.domain.day_records import DayRecords, Hashes, Mask, content_keys,
 from ml_assets.domain.declared import Declared, Graph, Nature, Read
 from ml_assets.domain.errors import ArtefactError, DaysRefusedError, MissingPartitionError
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.planning import stale_days
+from ml_assets.domain.planning import plan, stale_days
 from ml_assets.domain.specs import Calendar, Catalog
 from ml_assets.domain.verdict import Verdict
 from partitions import DayRange, day_of_key, days_between, key_of_day, workload_days
@@ -227,6 +227,11 @@ class Step:
         run_days = tuple(self.run)
         fingerprints = {name: self._fingerprints(records[read.table], read) for name, read in windowed.items()}
         left = self._left(mine, records, run_days)
+        standing = {
+            day: refusal
+            for day, refusal in self.door.lake.refusals(self.declared.table, self.run.start, self.run.end).items()
+            if day in left
+        }
         wanted = [day for day in run_days if day not in left]
         past = {
             day: f"the last event day of {calendar.name} is {date.fromordinal(calendar.end_day.toordinal() - 1)}"
@@ -266,7 +271,15 @@ class Step:
             after = mine.with_content(*_contents(batch))
             fingerprints |= {name: self._fingerprints(after, windowed[name]) for name in own}
         read = WhatWasRead(fingerprints, {name: frame.version for name, frame in inputs.items()})
-        return Computed(batch=batch, read=read, kept=left, columns=columns)
+        kept = {day: why for day, why in left.items() if day not in standing}
+        return Computed(
+            batch=batch,
+            read=read,
+            kept=kept,
+            standing=standing,
+            kept_notes=self._changed_since(records, windowed, kept),
+            columns=columns,
+        )
 
     def _fingerprints(self, parent: DayRecords, read: Read) -> dict[date, int]:
         days = tuple(self.run)
@@ -298,6 +311,24 @@ class Step:
         )
         return {day: said for day, held, stale in zip(days, state, due, strict=True) if held and not stale}
 
+    def _changed_since(
+        self, records: Mapping[str, DayRecords], windowed: Mapping[str, Read], kept: Mapping[date, str]
+    ) -> dict[date, dict[str, object]]:
+        """For each decision that is kept although what it rests on has changed, what has."""
+        if self.declared.nature is Nature.FACT or not kept:
+            return {}
+        parents = [
+            Declared(*table.split("/", 1), Nature.FACT, self.declared.calendar)
+            for table in records
+            if table != self.declared.table
+        ]
+        alone = Graph.of([replace(self.declared, reads=windowed), *parents])
+        said: dict[date, list[str]] = {}
+        for warning in plan(alone, records, only=[self.declared.table]).warnings:
+            if warning.day in kept:
+                said.setdefault(warning.day, []).append(str(warning))
+        return {day: {"changed since": "; ".join(warnings)} for day, warnings in said.items()}
+
     def _frame(self, read: Read, run: DayRange) -> DayFrame:
         calendar = self.declared.calendar
         days = read.window.of(run)
@@ -325,7 +356,11 @@ def recorded(step: Step, computed: Computed) -> Iterator[Any]:
     """The events of a step: its output, one check a day; fails at the end of a branch in which days were refused."""
     context, batch = step.context, computed.batch
     key = AssetKey([step.declared.stage, step.declared.name])
-    refused = batch.refused
+    standing = {
+        day: f"blocked: {why}" if state == BLOCKED else why for day, (state, why) in sorted(computed.standing.items())
+    }
+    # What stands refused on record and was not computed again is as refused as before.
+    refused = dict(sorted({**batch.refused, **{day: why for day, (_, why) in computed.standing.items()}}.items()))
     step.door.refused[step.declared.table] = refused
     if refused and context.run.tags.get(DEFER_EVENTS) == "true":
         _plan_refused(context, key, refused)
@@ -333,6 +368,7 @@ def recorded(step: Step, computed: Computed) -> Iterator[Any]:
     verdicts = {
         **batch.verdicts,
         **{day: Verdict(passed=False, reasons=(f"blocked: {why}",)) for day, why in batch.blocked.items()},
+        **{day: Verdict(passed=False, reasons=(why,)) for day, why in standing.items()},
         **{day: Verdict(passed=True, measured={"kept": why}) for day, why in computed.kept.items()},
     }
     yield from day_check_events(key, verdicts, context.instance, context.run.run_id, _record_time(context))
