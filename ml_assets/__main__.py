@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from ml_assets.sentences import is_interruption, sentence_of
+from ml_assets.sentences import WithoutEchoes, is_interruption, sentence_of
 from resources.home import open_home
 from resources.settings import home_path, prepare_process
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("last", nargs="?", help="last day, included; the first day when left out")
     chosen = parser.parse_args(arguments)
     try:
-        return COMMANDS[chosen.command](chosen)
+        with redirect_stderr(WithoutEchoes(sys.stderr)):
+            return COMMANDS[chosen.command](chosen)
     except BaseException as error:
         status = _told(error)
         if status is not None:
