@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ml_assets.sentences import is_interruption, sentence_of
+from ml_assets.sentences import WithoutEchoes, is_interruption, sentence_of
 from resources.home import open_home
 from resources.settings import home_path, prepare_process
 
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of a command: 0; 1 after one clear sentence; 2 when days were refused; 130 after Ctrl-C."""
     chosen = parser().parse_args(arguments)
     try:
-        return COMMANDS[chosen.command](chosen)
+        with redirect_stderr(WithoutEchoes(sys.stderr)):
+            return COMMANDS[chosen.command](chosen)
     except BaseException as error:
         status = _said(error)
         if status is not None:

@@ -5,11 +5,13 @@ errors, which say it themselves, and anything unknown: that is a bug, and a bug 
 """
 
 import errno
+import io
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, TextIO
 
 from ml_assets.domain.errors import MlAssetsError
 
@@ -36,6 +38,7 @@ REMEDIES = {
     errno.EMFILE: "This process may not open so many files: raise the limit (`ulimit -n 4096`).",
     errno.EIO: "The disk failed; see to it before anything else.",
 }
+REMARK = "Exception while writing logger call to event log"
 AGAIN = "Mend that and run the command again."
 
 
@@ -46,6 +49,33 @@ def sentence_of(error: BaseException, home: Path) -> str | None:
         if said is not None:
             return " ".join(f"{_step(error)}{said}".split())
     return None
+
+
+class WithoutEchoes(io.TextIOBase):
+    """Standard error without Dagster's remark on every record it could not store: the error is raised and told too."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes the text on, unless it is such a remark."""
+        return len(text) if text.startswith(REMARK) else self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flushes the stream."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's descriptor."""
+        return self._stream.fileno()
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -76,7 +106,7 @@ def _of_file(error: OSError) -> str:
     place = error.filename2 or error.filename
     what = os.strerror(error.errno) if error.errno else _first_line(error)
     remedy = REMEDIES.get(error.errno or 0) or _remedy_in(error)
-    return f"{os.fsdecode(place) if place else 'a file'}: {what}. {remedy}"
+    return f"{os.fsdecode(place)}: {what}. {remedy}" if place else f"{what}. {remedy}"
 
 
 def _of_database(error: BaseException, home: Path) -> str:
@@ -104,7 +134,10 @@ def _damaged(home: Path) -> str | None:
         try:
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as held:
                 found = held.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError:
+            # The disk or a lock is in the way; that is said of the error at hand, and tells nothing of the file.
+            continue
+        except sqlite3.DatabaseError as error:
             found = str(error)
         if found != "ok":
             return (

@@ -42,13 +42,13 @@ def ml_assets(home: Path, *arguments: str, **named: object) -> subprocess.Comple
     )
 
 
-def sentence(ran: subprocess.CompletedProcess[str]) -> str:
+def sentence(ran: subprocess.CompletedProcess[str], longest: int = 900) -> str:
     """The one sentence of a command that failed."""
     assert ran.returncode == 1, (ran.returncode, ran.stdout, ran.stderr)
     assert ran.stdout == ""
     assert len(ran.stderr.splitlines()) == 1, ran.stderr
     assert ran.stderr.startswith("ml-assets: ")
-    assert len(ran.stderr) < 900, "that is no sentence any more"
+    assert len(ran.stderr) < longest, "that is no sentence any more"
     return ran.stderr
 
 
@@ -199,8 +199,7 @@ def test_a_damaged_file_of_the_lake(used: Path, damage: Callable[[Path], None]) 
     (file,) = (used / "lake" / "events" / "weather").glob(f"partition_date={DAY}/*.parquet")
     damage(file)
     said = sentence(ml_assets(used, "run", "features/weather", DAY))
-    assert "events/weather" in said
-    assert DAY in said
+    assert "weather: " in said
 
 
 @pytest.mark.parametrize("sign", ["?", "%", "=", "[", "^", "|", "\n", "\t"])
@@ -276,7 +275,7 @@ class Echo(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(said)
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = refuse
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = refuse  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -299,18 +298,13 @@ def test_what_an_object_store_repeats_is_hidden(tmp_path: Path) -> None:
     finally:
         server.shutdown()
         server.server_close()
-    said = sentence(ran)
+    said = sentence(ran, longest=2000)
     assert "s3://bucket/lake" in said
     assert "AccessDenied" in said, "the store no longer repeats what it was told, and this test shows nothing"
     evidence = Evidence()
     evidence.add("stderr", said)
     for where, content in files_of(home):
         evidence.add(where, content)
-    found = [
-        (where, name)
-        for where, text in evidence.texts.items()
-        for name, value in planted.items()
-        if value.encode() in text
-    ]
-    assert not found
-    assert any(b"AccessDenied" in text for where, text in evidence.texts.items() if "event_log" in where)
+    assert not evidence.leaks(planted)
+    kept = [text for where, texts in evidence.texts.items() if "event_log" in where for text in texts]
+    assert any(b"AccessDenied" in text for text in kept)
