@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -128,9 +128,13 @@ class DayFiles:
         return [DayFile(path, day, self._rows_in(path), self.folder.size(path)) for path, day in sorted(day_of.items())]
 
     def take_back(self) -> None:
-        """Deletes everything written: nothing of it was committed."""
+        """Deletes everything written: nothing of it was committed.
+
+        What cannot be deleted now is left for upkeep: why the files are taken back is what has to be told.
+        """
         for path in self.begun:
-            self.folder.delete(path)
+            with suppress(OSError):
+                self.folder.delete(path)
         self.begun.clear()
 
     @contextmanager
