@@ -6,8 +6,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ml_assets.assets import declared_graph, stages
 from ml_assets.catalog import build_catalog, load_catalog
+from ml_assets.domain.declared import Read
 from ml_assets.domain.specs import FeatureGroupSpec
+from partitions import same_days
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -48,11 +51,34 @@ def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_stages_are_those_of_the_code() -> None:
-    from ml_assets.assets.keys import STAGES
+def test_the_table_of_stages_is_the_declarations() -> None:
+    """One line a stage: fact or decision, what its day holds, what it reads. A failure shows the table to put there."""
+    table = stages_told()
+    assert table in README, f"the README's table of stages is not what is declared; put this there:\n{table}"
 
-    assert len(re.findall(r"^\| `[a-z_]+/<", README, re.MULTILINE)) == len(STAGES)
-    assert set(re.findall(r"^\| `([a-z_]+)/<", README, re.MULTILINE)) == set(STAGES)
+
+def stages_told() -> str:
+    """The README's table of stages, from the declarations of the shipped catalogue, parents first."""
+    graph = declared_graph(load_catalog())
+    by_name = {stage.name: stage for stage in stages()}
+    lines = ["| asset | | partition D holds | reads |", "|---|---|---|---|"]
+    for name in dict.fromkeys(asset.stage for asset in graph):
+        stage = by_name[name]
+        reads = {words_of(read): None for asset in graph if asset.stage == name for read in asset.reads.values()}
+        reads = {words: None for words in reads if f"{words} up to D" not in reads}
+        kind = {"models": "model", "sources": "source", "features": "group", "outcomes": "label"}[stage.of]
+        lines.append(
+            f"| `{name}/<{kind}>` | {stage.nature} | {stage.holds} | {', '.join(reads) or 'the extract of D'} |"
+        )
+    return "\n".join(lines)
+
+
+def words_of(read: Read) -> str:
+    """The stage read and which days of it, as the table says it."""
+    stage = f"`{read.table.split('/')[0]}`"
+    if read.by_version:
+        return f"{stage} (by version)"
+    return stage if read.window == same_days() else f"{stage} {'before D' if read.window.last else 'up to D'}"
 
 
 def test_the_picture_is_there() -> None:
