@@ -34,7 +34,8 @@ ALLOWED = {
         "sensors",
     },
     # Programs over the finished platform; nothing of the platform imports them.
-    "ml_assets.launch": {"ml_assets.definitions", "ml_assets.domain", "partitions", "resources"},
+    "ml_assets.launch": {"ml_assets.assets", "ml_assets.definitions", "ml_assets.domain", "partitions", "resources"},
+    "ml_assets.repair": {"ml_assets.launch", "partitions", "resources"},
     "ml_assets.replay": {"ml_assets.assets", "ml_assets.domain", "ml_assets.launch", "partitions", "resources"},
     "ml_assets.summary": {"ml_assets.assets", "ml_assets.domain", "resources"},
     "ml_assets.status_page": {"ml_assets.domain"},
@@ -45,6 +46,7 @@ ALLOWED = {
         "ml_assets.catalog",
         "ml_assets.domain",
         "ml_assets.launch",
+        "ml_assets.repair",
         "ml_assets.replay",
         "ml_assets.sentences",
         "ml_assets.serve",
@@ -104,6 +106,40 @@ def test_dagster_stays_out_of_domain_and_catalog(path: Path) -> None:
     if part_of(name_of(path)) in {"ml_assets.domain", "ml_assets.catalog"}:
         foreign = {module.split(".")[0] for module in imports_of(path)}
         assert not foreign & {"dagster", "dagster_deltalake", "dagster_mlflow", "deltalake", "mlflow", "os"}
+
+
+STAGES = [path for path in MODULES if path.parent == ROOT / "ml_assets" / "assets" and "STAGE = " in path.read_text()]
+
+
+@pytest.mark.parametrize("path", STAGES, ids=name_of)
+def test_stages_do_not_import_one_another(path: Path) -> None:
+    """What stages share is declared (their reads) or has a module of its own: a stage can be taken away alone."""
+    others = {name_of(other) for other in STAGES} - {name_of(path)}
+    met = {other for other in others for module in imports_of(path) if f"{module}.".startswith(f"{other}.")}
+    assert not met
+
+
+def test_there_are_stages_to_look_at() -> None:
+    from ml_assets.assets import stages
+
+    assert {path.stem for path in STAGES} == {stage.name for stage in stages()}
+
+
+def test_what_stages_share_imports_no_stage() -> None:
+    of_stages = {name_of(path) for path in STAGES}
+    shared = [path for path in MODULES if path.parent == ROOT / "ml_assets" / "assets" and path not in STAGES]
+    assert {path.name for path in shared} == {"__init__.py", "feature_join.py", "stage.py"}
+    for path in shared:
+        assert not {module for module in imports_of(path) if any(f"{module}.".startswith(f"{s}.") for s in of_stages)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nobody_imports_a_stage_by_name(path: Path) -> None:
+    """Stages are found, never registered: a module that names one would have to be changed to add the next."""
+    if part_of(name_of(path)) == "ml_assets.assets":
+        return
+    of_stages = {name_of(stage) for stage in STAGES}
+    assert not {module for module in imports_of(path) if any(f"{module}.".startswith(f"{s}.") for s in of_stages)}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

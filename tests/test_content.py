@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.assets.training_sets import feature_version
 from ml_assets.catalog import load_catalog
 from ml_assets.catalog.models.disruption import MODEL
 from ml_assets.domain.content import code_fingerprint, content_hashes, fingerprint, seed_of
+from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
 
 MONDAY, TUESDAY = date(2013, 4, 1), date(2013, 4, 2)

@@ -198,15 +198,20 @@ def told(frame: pl.DataFrame) -> list[tuple]:
     return frame.select("model_version", "calibrator_version", "decision").rows()
 
 
+def served_before(champion: Champion, first: date = FIRST) -> dict[date, Champion]:
+    """Who served before the only stretch of days to decide, which begins at `first`."""
+    return {first: champion}
+
+
 def test_nobody_serves_before_the_first_champion_and_says_so():
-    rows = fold_champions(NOBODY, days(2), {}, set())
+    rows = fold_champions(served_before(NOBODY), days(2), {}, {})
     assert told(rows) == [(None, None, "none")] * 2
     assert rows["reason"].to_list() == ["no champion yet"] * 2
 
 
 def test_the_first_the_kept_and_the_promoted_champion():
     attempts = {days(5)[1]: Attempt(model(1), PASSED), days(5)[3]: Attempt(model(2), PASSED)}
-    rows = fold_champions(NOBODY, days(5), attempts, set(attempts))
+    rows = fold_champions(served_before(NOBODY), days(5), attempts, dict.fromkeys(attempts, "never said"))
     assert told(rows) == [
         (None, None, "none"),
         ("m1", "c1", "first"),
@@ -219,32 +224,40 @@ def test_the_first_the_kept_and_the_promoted_champion():
 
 
 def test_a_rejected_challenger_leaves_the_champion_and_its_reasons():
-    rows = fold_champions(model(1), days(2), {days(2)[0]: Attempt(model(2), FAILED)}, set())
+    rows = fold_champions(served_before(model(1)), days(2), {days(2)[0]: Attempt(model(2), FAILED)}, {})
     assert told(rows) == [("m1", "c1", "rejected"), ("m1", "c1", "keep")]
     assert rows["reason"][0] == "too few rows; too bold"
 
 
 def test_a_rejected_first_candidate_leaves_nobody():
-    rows = fold_champions(NOBODY, days(2), {days(2)[0]: Attempt(model(1), FAILED)}, set())
+    rows = fold_champions(served_before(NOBODY), days(2), {days(2)[0]: Attempt(model(1), FAILED)}, {})
     assert told(rows) == [(None, None, "rejected"), (None, None, "none")]
 
 
 @pytest.mark.parametrize("before", [NOBODY, model(1)])
-def test_a_day_that_waits_for_its_candidate_keeps_its_champion_and_says_so(before):
-    rows = fold_champions(before, days(3), {}, {days(3)[1]})
+def test_a_day_whose_training_was_refused_keeps_its_champion_and_says_why(before):
+    rows = fold_champions(served_before(before), days(3), {}, {days(3)[1]: "two rows"})
     assert rows["decision"].to_list()[1] == "pending"
+    assert "pending" not in rows["decision"].to_list()[::2]
+    assert rows["reason"][1] == "training was decided and refused: two rows"
     assert rows["model_version"].to_list() == [before.model_version] * 3
 
 
 def test_a_candidate_that_already_serves_is_kept():
-    rows = fold_champions(model(1), days(1), {FIRST: Attempt(model(1), PASSED)}, set())
+    rows = fold_champions(served_before(model(1)), days(1), {FIRST: Attempt(model(1), PASSED)}, {})
     assert told(rows) == [("m1", "c1", "keep")]
 
 
 def test_an_attempt_on_another_day_changes_nothing():
-    assert told(fold_champions(model(1), days(1), {days(9)[8]: Attempt(model(2), PASSED)}, {days(9)[7]})) == [
-        ("m1", "c1", "keep")
-    ]
+    attempts, pending = {days(9)[8]: Attempt(model(2), PASSED)}, {days(9)[7]: "two rows"}
+    assert told(fold_champions(served_before(model(1)), days(1), attempts, pending)) == [("m1", "c1", "keep")]
+
+
+def test_each_stretch_of_days_carries_on_from_its_own_eve():
+    """Days between that are kept as they are on record: what they say counts, not the last day decided here."""
+    four = [*days(9)[:2], *days(9)[6:8]]
+    rows = fold_champions({four[0]: model(1), four[2]: model(5)}, four, {four[1]: Attempt(model(2), PASSED)}, {})
+    assert told(rows) == [("m1", "c1", "keep"), ("m2", "c2", "promoted"), ("m5", "c5", "keep"), ("m5", "c5", "keep")]
 
 
 @settings(max_examples=200, deadline=None)
@@ -255,23 +268,24 @@ def test_an_attempt_on_another_day_changes_nothing():
         st.builds(Attempt, st.integers(0, 3).map(model), st.sampled_from([PASSED, FAILED])),
         max_size=6,
     ),
-    asked=st.sets(st.sampled_from(days(12)), max_size=4),
+    asked=st.dictionaries(st.sampled_from(days(12)), st.sampled_from(["two rows", "no labels"]), max_size=4),
     cut=st.integers(0, 12),
 )
 def test_a_range_equals_its_days_and_any_two_halves(before, attempts, asked, cut):
-    whole = fold_champions(before, days(12), attempts, asked)
+    whole = fold_champions(served_before(before), days(12), attempts, asked)
     assert whole[DAY].to_list() == days(12)
 
     serving, one_by_one = before, []
     for day in days(12):
-        one_by_one.append(fold_champions(serving, [day], attempts, asked))
+        one_by_one.append(fold_champions(served_before(serving, day), [day], attempts, asked))
         serving = Champion(*one_by_one[-1].select("model_version", "calibrator_version").row(0))
     assert_frame_equal(pl.concat(one_by_one), whole)
 
-    head = fold_champions(before, days(12)[:cut], attempts, asked)
+    head = fold_champions(served_before(before), days(12)[:cut], attempts, asked)
     at_cut = Champion(*head.select("model_version", "calibrator_version").row(-1)) if cut else before
-    assert_frame_equal(pl.concat([head, fold_champions(at_cut, days(12)[cut:], attempts, asked)]), whole)
+    tail_before = served_before(at_cut, FIRST + timedelta(days=cut))
+    assert_frame_equal(pl.concat([head, fold_champions(tail_before, days(12)[cut:], attempts, asked)]), whole)
 
 
 def test_no_days_have_no_champions():
-    assert fold_champions(model(1), [], {}, set()).is_empty()
+    assert fold_champions(served_before(model(1)), [], {}, {}).is_empty()

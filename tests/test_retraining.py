@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from ml_assets.catalog.models.disruption import MODEL as SHIPPED
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.retraining import Decision, Evidence, decide, decision_rows, performance_look_back
+from ml_assets.domain.retraining import (
+    Decision,
+    Evidence,
+    decide,
+    decision_rows,
+    performance_look_back,
+    requested,
+)
 from ml_assets.domain.specs import MetricTrigger, ModelSpec
 
 MODEL = replace(
@@ -58,7 +65,7 @@ GOOD = performance_rows(*((ago(days), ago(days + 1), 1.0, 0.75, 0.02) for days i
 
 
 def decided(day: date = TODAY, model: ModelSpec = MODEL, **evidence: object) -> Decision:
-    calm = {"drift": CALM, "performance": GOOD, "champions": SERVING, "requests": {}}
+    calm = {"drift": CALM, "performance": GOOD, "champions": SERVING}
     return decide(model, day, Evidence(**{**calm, **evidence}))
 
 
@@ -85,13 +92,15 @@ def test_without_a_trigger_the_decision_is_to_wait_and_says_why_for_each():
     assert "1% of the champion's importance lies in drifted columns (none), limit 35%" in decision.reasons[1]
 
 
-def test_before_the_first_training_day_nothing_but_a_request_trains():
+def test_before_the_first_training_day_nothing_trains():
+    """Not even drift or a business day; what a person asks for is no trigger and is not weighed against any."""
     early = date(2013, 1, 31)
-    decision = decided(early, champions=champion_rows())
+    model = replace(MODEL, business_days=(early,))
+    drifted = drift_rows((early - timedelta(days=1), "a", 1.0, True, 1.0))
+    decision = decided(early, model, champions=champion_rows(), drift=drifted)
     assert (decision.train, decision.trigger) == (False, "none")
     assert decision.reasons == ("the first training day is 2013-02-01",)
-    asked = decided(early, requests={early: "the fleet changed"})
-    assert (asked.train, asked.trigger, asked.reasons) == (True, "manual", ("the fleet changed",))
+    assert decided(MODEL.first_training_day, champions=champion_rows()).train
 
 
 @pytest.mark.parametrize("champions", [champion_rows(), champion_rows((ago(1), None, "none"))])
@@ -100,10 +109,12 @@ def test_without_a_champion_the_first_is_trained(champions):
     assert (decision.train, decision.trigger) == (True, "first champion")
 
 
-def test_a_request_trains_within_the_cool_down_and_only_on_its_day():
-    champions = champion_rows((ago(1), "m1", "promoted"))
-    assert decided(champions=champions, requests={TODAY: "because"}).trigger == "manual"
-    assert not decided(champions=champions, requests={ago(1): "because", ago(-1): "because"}).train
+@pytest.mark.parametrize("day", [date(2013, 1, 31), TODAY])
+def test_what_a_person_asks_for_is_a_decision_to_train_with_their_reason(day):
+    asked = requested(day, "the fleet changed")
+    assert (asked.day, asked.train, asked.trigger, asked.reasons) == (day, True, "manual", ("the fleet changed",))
+    # A reason of its own each time, so that asking anew is a new decision for the sensor.
+    assert asked.evidence_version != requested(day, "another reason").evidence_version
 
 
 # --- cool-down --------------------------------------------------------------------------------------------
@@ -242,10 +253,7 @@ def test_evidence_of_the_day_itself_or_later_never_changes_a_decision(before, af
     if base:  # a champion that may fire, so that not every example waits for its cool-down
         before = {**before, "champions": SERVING}
     both = {name: pl.concat([after[name], before[name]] if front else [before[name], after[name]]) for name in before}
-    asked_later = {TODAY + timedelta(days=1): "later"}
-    assert decide(MODEL, TODAY, Evidence(**both, requests=asked_later)) == decide(
-        MODEL, TODAY, Evidence(**before, requests={})
-    )
+    assert decide(MODEL, TODAY, Evidence(**both)) == decide(MODEL, TODAY, Evidence(**before))
 
 
 def test_reports_older_than_the_look_back_never_count():
@@ -267,7 +275,7 @@ def test_that_property_can_fail():
 
 
 def test_decisions_are_stored_one_a_row_with_their_reasons():
-    decisions = [decided(), decided(requests={TODAY: "because"})]
+    decisions = [decided(), requested(TODAY, "because")]
     rows = decision_rows(decisions)
     assert rows["decision"].to_list() == ["wait", "train"]
     assert rows["trigger"].to_list() == ["none", "manual"]

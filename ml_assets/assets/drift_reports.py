@@ -5,7 +5,7 @@ What belongs here: the stage. What does not: the statistics (`ml_assets/domain/d
 
 import polars as pl
 
-from ml_assets.assets.predictions import feature_reads, features_of_days
+from ml_assets.assets.feature_join import feature_reads, features_of_days
 from ml_assets.assets.stage import Body, Ready, Stage, notes_of
 from ml_assets.domain.content import code_fingerprint, fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days

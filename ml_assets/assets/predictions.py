@@ -5,16 +5,16 @@ What belongs here: the stage. What does not: the join, the pipeline, the calibra
 
 import polars as pl
 
+from ml_assets.assets.feature_join import feature_reads, features_of_days
 from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.point_in_time import feature_rows
 from ml_assets.domain.serving import probabilities
 from ml_assets.domain.specs import Catalog, ModelSpec
-from partitions import same_days, trailing_days
+from partitions import same_days
 
 VERSIONS = ("model_version", "calibrator_version")
 PREDICTIONS = {
@@ -69,30 +69,6 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
         return DayBatch(rows=frame, verdicts=judge_days(frame, days, limits), empty=nobody)
 
     return body
-
-
-def feature_reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
-    """The feature groups of a model over the day and as far back as a value may be old."""
-    return {
-        name: Read(f"features/{name}", trailing_days(-(-int(group.max_age.total_seconds()) // 86_400)), needed=True)
-        for name, group in catalog.groups_of(model).items()
-    }
-
-
-def features_of_days(model: ModelSpec, catalog: Catalog, ready: Ready) -> pl.DataFrame:
-    """The feature rows of the days to compute: the same join, on the same declaration, as in training.
-
-    Predictions and drift reports of one run ask for the same rows; the join is made once.
-    """
-    groups = catalog.groups_of(model)
-
-    def join() -> pl.DataFrame:
-        frames = {name: ready.inputs[name].rows.collect() for name in groups}
-        rows = feature_rows(model, groups, frames, (ready.run.start, ready.run.end))
-        return rows.filter(pl.col(DAY).is_in(list(ready.days)))
-
-    versions = tuple((name, ready.inputs[name].version) for name in groups)
-    return ready.once(("features", model.name, versions, ready.days), join)
 
 
 STAGE = Stage(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ml_assets.domain.errors import RecordsError
 from ml_assets.domain.local_days import DAY
 from partitions import Window
 
@@ -55,7 +56,7 @@ class DayRecords:
 
     def __post_init__(self) -> None:
         if np.any(np.diff(self.days) <= 0):
-            raise ValueError("records of days must be in day order, one a day")
+            raise RecordsError("records of days must be in day order, one a day")
         columns: dict[str, npt.NDArray[Any] | None] = {
             "content": self.content,
             "refused": self.refused,
@@ -67,9 +68,9 @@ class DayRecords:
         }
         for name, values in columns.items():
             if values is not None and len(values) != len(self.days):
-                raise ValueError(f"{name}: {len(values)} values for {len(self.days)} days; wanted one a day")
+                raise RecordsError(f"{name}: {len(values)} values for {len(self.days)} days; wanted one a day")
         if np.any(self.content[self.refused] != 0):
-            raise ValueError("a refused day has content that children see; wanted key 0")
+            raise RecordsError("a refused day has content that children see; wanted key 0")
 
     @classmethod
     def none(cls) -> "DayRecords":

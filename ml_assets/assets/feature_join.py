@@ -1,0 +1,38 @@
+"""The feature rows of a model's days: what predictions and drift reports both read and join.
+
+What belongs here: those reads and that join over a run's inputs. What does not: the join itself
+(`ml_assets/domain/point_in_time.py`), a stage of its own.
+"""
+
+import polars as pl
+
+from ml_assets.assets.stage import Ready
+from ml_assets.domain.declared import Read
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.point_in_time import feature_rows
+from ml_assets.domain.specs import Catalog, ModelSpec
+from partitions import trailing_days
+
+
+def feature_reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
+    """The feature groups of a model over the day and as far back as a value may be old."""
+    return {
+        name: Read(f"features/{name}", trailing_days(-(-int(group.max_age.total_seconds()) // 86_400)), needed=True)
+        for name, group in catalog.groups_of(model).items()
+    }
+
+
+def features_of_days(model: ModelSpec, catalog: Catalog, ready: Ready) -> pl.DataFrame:
+    """The feature rows of the days to compute: the same join, on the same declaration, as in training.
+
+    Predictions and drift reports of one run ask for the same rows; the join is made once.
+    """
+    groups = catalog.groups_of(model)
+
+    def join() -> pl.DataFrame:
+        frames = {name: ready.inputs[name].rows.collect() for name in groups}
+        rows = feature_rows(model, groups, frames, (ready.run.start, ready.run.end))
+        return rows.filter(pl.col(DAY).is_in(list(ready.days)))
+
+    versions = tuple((name, ready.inputs[name].version) for name in groups)
+    return ready.once(("features", model.name, versions, ready.days), join)
