@@ -1,12 +1,13 @@
 """A replay can be killed at any moment and resumed, does nothing twice, and lets no model see its own future."""
 
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from time import monotonic
@@ -14,28 +15,37 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from dagster import DagsterRun, DagsterRunStatus
+from dagster import DagsterEventType, DagsterRun, DagsterRunStatus
 from short_year import (
-    DENSE,
+    ASSETS,
     END,
+    FEATURES,
     FIRST,
     FIRST_TRAINING,
+    LAST_LABEL_END,
     NOT_CONTENT,
+    OUTCOMES,
+    REPORTS,
+    RETRAIN,
     SECOND_TRAINING,
+    SERVING,
+    TRAINING,
     Platform,
     days,
+    key_of,
     opened,
     quiet,
     short_catalog,
 )
 
-from ml_assets.domain.errors import HomeError
-from ml_assets.replay import JOURNAL, Replay
+from ml_assets.domain.errors import LogLostError
+from ml_assets.replay import Replay
 from resources.run_owner import OWNER, close_abandoned_runs
 
 NEW_YORK = ZoneInfo("America/New_York")
 KILLS, STUCK_S = 3, 200
 SEED = 20130312
+RECORDS = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION)
 # Shorter segments than the uninterrupted replay has: where a range is cut must not matter either.
 REPLAY = """
 import sys
@@ -102,8 +112,12 @@ def test_a_killed_replay_ends_with_the_same_content(replayed: Platform, tmp_path
         for table in replayed.tables():
             assert resumed.rows(table).equals(replayed.rows(table)), table
         assert resumed.contents() == replayed.contents()
-        for asset in DENSE:
+        assert resumed.on_record() == replayed.on_record()
+        assert not resumed.plan().steps
+        assert not resumed.plan().warnings
+        for asset in ASSETS:
             assert resumed.data_versions(asset) == replayed.data_versions(asset), asset
+            assert resumed.materialized(asset) == replayed.materialized(asset), asset
         assert Replay(resumed.launcher, quiet).finished
         # What was killed is shown as failed, not as running for ever, and keeps no table to itself.
         statuses = [run.status for run in resumed.instance.get_runs()]
@@ -138,44 +152,112 @@ def test_only_runs_of_a_process_that_is_gone_are_closed(platform: Platform) -> N
     assert status[of_living.run_id] == status[of_daemon.run_id] == DagsterRunStatus.STARTED
 
 
-def test_an_unfinished_replay_says_so_and_goes_on(platform: Platform, replayed: Platform) -> None:
-    journal = platform.path / JOURNAL
-    held = json.loads(journal.read_text())
-    held["next_day"] = {"disruption": str(SECOND_TRAINING)}
-    journal.write_text(json.dumps(held))
+@pytest.mark.parametrize(
+    "lost",
+    [[*RETRAIN, *TRAINING, *SERVING, *REPORTS], [*TRAINING, *SERVING], ["champions/disruption"], FEATURES],
+    ids=["all of the model", "a decision not carried out", "the gate's decision", "features"],
+)
+def test_an_unfinished_replay_says_so_and_goes_on(platform: Platform, replayed: Platform, lost: list[str]) -> None:
+    platform.withdraw(lost, SECOND_TRAINING, LAST_LABEL_END - timedelta(days=1))
     going_on = Replay(platform.launcher, quiet)
     assert not going_on.finished
     going_on.run()
     assert going_on.finished
     assert platform.contents() == replayed.contents()
+    assert platform.on_record() == replayed.on_record()
+    assert not platform.plan().steps
+    assert not platform.plan().warnings
 
 
-def test_a_journal_ahead_of_the_lake_is_refused(platform: Platform) -> None:
+def test_what_was_written_but_not_recorded_is_recorded(platform: Platform, replayed: Platform) -> None:
+    """A run killed between the commit and Dagster's records; the lake alone would call it finished."""
+    platform.instance.wipe_assets([key_of("features/schedule")])
+    versions = platform.versions()
+    going_on = Replay(platform.launcher, quiet)
+    assert not going_on.finished
+    going_on.run()
+    assert going_on.finished
+    assert platform.data_versions("features/schedule") == replayed.data_versions("features/schedule")
+    assert platform.versions() == versions, "the days were computed again"
+
+
+def test_a_table_that_is_gone_is_refused(platform: Platform, replayed: Platform) -> None:
     shutil.rmtree(platform.path / "lake" / "predictions" / "disruption")
-    with pytest.raises(HomeError, match=r"replay\.json says that predictions/disruption reached .* the table is gone"):
-        Replay(platform.launcher, quiet)
+    with pytest.raises(LogLostError, match="predictions/disruption.*accept-loss predictions/disruption"):
+        Replay(platform.launcher, quiet).run()
+    platform.lake.store.declare_loss("predictions/disruption")
+    Replay(platform.launcher, quiet).run()
+    assert platform.contents() == replayed.contents()
 
 
-def test_a_table_set_back_behind_the_journal_is_refused(platform: Platform) -> None:
+def test_a_table_set_back_behind_its_commits_is_refused(platform: Platform) -> None:
     log = platform.path / "lake" / "events" / "flights" / "_delta_log"
-    newest = max(log.glob("*.json"))
-    newest.unlink()
-    with pytest.raises(HomeError, match="events/flights reached version 1, but the table stands at version 0"):
-        Replay(platform.launcher, quiet)
+    max(log.glob("*.json")).unlink()
+    with pytest.raises(LogLostError, match="events/flights.*version"):
+        Replay(platform.launcher, quiet).run()
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"steps": []}', "[]", '{"declarations": 1, "steps": 0}'])
-def test_a_damaged_journal_is_refused(platform: Platform, content: str) -> None:
-    (platform.path / JOURNAL).write_text(content)
-    with pytest.raises(HomeError, match=r"is damaged .* Remove it to replay from the beginning"):
-        Replay(platform.launcher, quiet)
+def test_the_index_of_records_is_a_copy_that_anybody_may_damage(platform: Platform, replayed: Platform) -> None:
+    index = sorted((platform.path / "index").iterdir())
+    assert len(index) >= len(ASSETS)
+    for number, file in enumerate(index):
+        file.write_bytes([b"", b"{", file.read_bytes()[:-100]][number % 3])
+    index[0].unlink()
+    assert Replay(platform.launcher, quiet).finished
+    assert platform.on_record() == replayed.on_record()
 
 
-def test_a_home_replayed_from_another_catalogue_is_noticed(replayed: Platform, platform: Platform) -> None:
-    assert not Replay(replayed.launcher, quiet).made_from_other_declarations
-    journal = platform.path / JOURNAL
-    journal.write_text(journal.read_text().replace('"declarations": "', '"declarations": "x'))
-    assert Replay(platform.launcher, quiet).made_from_other_declarations
+def test_a_home_replayed_by_other_code_is_noticed_and_makes_nothing_stale(platform: Platform) -> None:
+    assert not Replay(platform.launcher, quiet).made_from_other_code
+    catalog = short_catalog()
+    model = catalog.models["disruption"]
+    earlier = replace(model, prediction_lead=model.prediction_lead + timedelta(hours=1))
+    with opened(platform.path, replace(catalog, models={"disruption": earlier})) as changed:
+        assert Replay(changed.launcher, quiet).made_from_other_code
+        assert not changed.plan().steps
+
+
+def test_after_a_replay_everything_is_in_step(replayed: Platform) -> None:
+    assert replayed.plan().steps == ()
+    assert replayed.plan().warnings == ()
+    every_day = set(days(FIRST, LAST_LABEL_END - timedelta(days=1)))
+    for asset, found in replayed.on_record().items():
+        assert set(found) == every_day, asset
+        assert {state for state, *_ in found.values()} == {"good"}, asset
+        assert all(why for _, _, empty, why in found.values() if empty), f"{asset}: an empty day without a reason"
+        assert replayed.materialized(asset) == {str(day) for day in every_day}, asset
+        assert not replayed.failed(asset), asset
+
+
+def test_a_day_costs_two_records_each_time_it_is_computed(replayed: Platform) -> None:
+    """One materialisation and one check; days after a training are computed again once it is carried out."""
+    trainings = 2
+    recorded: Counter[tuple[str, str, str]] = Counter()
+    for run in replayed.instance.get_runs():
+        for entry in replayed.instance.all_logs(run.run_id):
+            event = entry.dagster_event
+            assert event is None or event.event_type != DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+            if event and event.event_type in RECORDS:
+                told = event.asset_check_evaluation_data if event.event_type == RECORDS[1] else event
+                assert told.asset_key
+                recorded["/".join(told.asset_key.path), str(told.partition), run.run_id] += 1
+    assert set(recorded.values()) == {2}
+    times = Counter((asset, partition) for asset, partition, _ in recorded)
+    assert len(times) == len(ASSETS) * (LAST_LABEL_END - FIRST).days
+    again = {asset for (asset, _), count in times.items() if count > 1}
+    assert again <= {*RETRAIN, *SERVING, *REPORTS}, "recomputed although no training concerns it"
+    assert max(times.values()) <= 1 + trainings
+
+
+def test_past_the_last_event_day_only_labels_arrive(replayed: Platform) -> None:
+    for asset, found in replayed.on_record().items():
+        for day in days(END, LAST_LABEL_END - timedelta(days=1)):
+            _, _, empty, why = found[day]
+            if asset in (*OUTCOMES, *REPORTS):
+                assert not empty or day > END, asset
+            else:
+                assert empty, asset
+                assert f"the last event day of flights is {END - timedelta(days=1)}" in why
 
 
 def midnight(day: date) -> datetime:
