@@ -14,7 +14,7 @@ from dagster._daemon import controller, sensor
 from dagster._daemon.daemon import BackfillDaemon, DagsterDaemon, MonitoringDaemon, SensorDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-LOOP_S, MONITORING_S, SENSOR_S = 1, 5, 2
+LOOP_S, MONITORING_S, SENSOR_S = 1, 5, 3
 
 
 def main(workspace: str) -> None:

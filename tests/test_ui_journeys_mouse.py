@@ -202,6 +202,6 @@ def test_a_retrain_with_a_reason(desk: Desk) -> None:
 def test_the_lineage_reads_when_it_opens(desk: Desk) -> None:
     hand = desk.mouse
     hand.open("/asset-groups")
-    hand.page.get_by_text("events").first.wait_for()
+    hand.page.get_by_text("sources", exact=True).locator("visible=true").first.wait_for()
     hand.shot("lineage", settle_ms=4000)
     assert len(ASSETS) >= 10
