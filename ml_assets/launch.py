@@ -23,6 +23,7 @@ from resources.delta_io_manager import DEFER_EVENTS, table_of
 from resources.handles import lake_of
 from resources.home import IN_PROCESS, Home
 from resources.lake import Lake
+from resources.run_failures import gathered
 from resources.run_owner import RunOwner, close_abandoned_runs
 from resources.run_tags import CAUSE, DAYS, LAUNCHED_BY, range_tags, spoken
 from resources.settings import prepare_process
@@ -171,8 +172,12 @@ def parse_days(first: str, last: str | None) -> DayRange:
 
 def _in_process(job: Any, instance: DagsterInstance, **arguments: Any) -> RunReport:
     # Dagster ends a run at the first step that raises when asked to raise: then other branches would not be computed.
-    result = job.execute_in_process(instance=instance, raise_on_error=False, **arguments)
+    with gathered() as raised:
+        result = job.execute_in_process(instance=instance, raise_on_error=False, **arguments)
     report = _report(result)
+    for error in raised:
+        if not isinstance(error, DaysRefusedError):
+            raise error
     failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     for failure in failures:
         _raise_unless_refused(failure, result.run_id)

@@ -46,6 +46,7 @@ from resources.handles import HOME_FIELD, lake_of
 from resources.home import Home
 from resources.lake import Lake, Read, Stored
 from resources.pool_watch import owned
+from resources.run_failures import noted
 
 # Dagster's internal tag: with it a run records only the materialisations its code yields. Without it a range
 # run marks every day of the range materialised, rejected ones too, and gives all of them one data version.
@@ -128,7 +129,10 @@ class DeltaDaysIOManager(IOManager):
 
         Somebody's own asset may return a plain `DayBatch`.
         """
-        obj = Computed(obj) if isinstance(obj, DayBatch) else obj
+        with noted():
+            yield from self._stored(context, Computed(obj) if isinstance(obj, DayBatch) else obj)
+
+    def _stored(self, context: OutputContext, obj: Computed) -> Iterator[AssetMaterialization]:
         run = days_between(context.asset_partition_keys)
         batch = obj.batch
         strays = sorted(day for day in (*batch.verdicts, *batch.empty, *batch.blocked) if day not in run)

@@ -166,7 +166,7 @@ class Platform:
         return {table: content_hashes(rows) for table, rows in found.items() if rows.height}
 
     def on_record(self, tables: Sequence[str] | None = None) -> dict[str, dict[date, tuple[str, str, bool, str]]]:
-        """State, content hash, whether it is empty and the reason of every day on record, refused and empty ones too."""
+        """State, content hash, whether it is empty and the reason of every day on record, refused ones too."""
         return {
             table: {
                 row[0]: row[1:]

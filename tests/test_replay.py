@@ -183,7 +183,7 @@ def test_what_was_written_but_not_recorded_is_recorded(platform: Platform, repla
 
 def test_a_table_that_is_gone_is_refused(platform: Platform, replayed: Platform) -> None:
     shutil.rmtree(platform.path / "lake" / "predictions" / "disruption")
-    with pytest.raises(LogLostError, match="predictions/disruption.*accept-loss predictions/disruption"):
+    with pytest.raises(LogLostError, match=r"predictions/disruption.*accept-loss predictions/disruption"):
         Replay(platform.launcher, quiet).run()
     platform.lake.store.declare_loss("predictions/disruption")
     Replay(platform.launcher, quiet).run()
@@ -193,7 +193,7 @@ def test_a_table_that_is_gone_is_refused(platform: Platform, replayed: Platform)
 def test_a_table_set_back_behind_its_commits_is_refused(platform: Platform) -> None:
     log = platform.path / "lake" / "events" / "flights" / "_delta_log"
     max(log.glob("*.json")).unlink()
-    with pytest.raises(LogLostError, match="events/flights.*version"):
+    with pytest.raises(LogLostError, match=r"events/flights.*version"):
         Replay(platform.launcher, quiet).run()
 
 

@@ -44,6 +44,7 @@ from partitions import DayRange, day_of_key, days_between, key_of_day, workload_
 from resources.delta_io_manager import DEFER_EVENTS, Computed, DeltaDaysIOManager
 from resources.lake import BLOCKED
 from resources.lake import Read as WhatWasRead
+from resources.run_failures import noted
 from resources.run_tags import ONLY_STALE
 
 ALL_SHOWN = 5
@@ -167,9 +168,10 @@ def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
     def compute(context: AssetExecutionContext, wish: Wish) -> Iterator[Any]:
         run = days_between(context.partition_keys)
         step = Step(stage, declared, context, run, anew=wish.anew)
-        yield from stage.before(step, wish)
-        computed = step.computed(body, columns)
-        yield from recorded(step, computed)
+        with noted():
+            yield from stage.before(step, wish)
+            computed = step.computed(body, columns)
+            yield from recorded(step, computed)
 
     def run_fact(context: AssetExecutionContext) -> Iterator[Any]:
         yield from compute(context, Wish())
