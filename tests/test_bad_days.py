@@ -7,10 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from dagster import DagsterRunStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 from short_year import FEATURES, OUTCOMES, REPORTS, SERVING, SOURCES, Platform, days
-
-from ml_assets.domain.errors import MissingPartitionError
 
 BAD = date(2013, 3, 21)
 FIRST, LAST = BAD - timedelta(days=1), BAD + timedelta(days=3)
@@ -95,14 +94,17 @@ def test_a_bad_day_is_red_and_the_others_pass(
     assert reason in str(red.evaluation.description)
     assert materialized_by(platform, FLIGHTS, run.run_id) == set(days(FIRST, LAST)) - {BAD}
     assert platform.rows(FLIGHTS).equals(replayed.rows(FLIGHTS)), "the last known good rows are gone"
-    assert platform.lake.rejected(FLIGHTS, BAD, LAST).keys() == {BAD}
+    assert platform.lake.refused(FLIGHTS, BAD, LAST).keys() == {BAD}
     assert BAD not in platform.lake.read(FLIGHTS, FIRST, LAST).days
     assert materialized_by(platform, "features/schedule", run.run_id) == set(days(FIRST, LAST)) - {BAD}
 
-    with pytest.raises(MissingPartitionError, match=rf"features/schedule.* {BAD}: {FLIGHTS} of {BAD} is rejected: "):
-        platform.run(["features/schedule"], BAD)
-    with pytest.raises(MissingPartitionError, match=rf"{FLIGHTS}: no day was accepted. {BAD}: "):
-        platform.run([FLIGHTS, "features/schedule"], BAD)
+    ((table, day, why),) = platform.run(["features/schedule"], BAD).of("blocked")
+    assert (table, day) == ("features/schedule", BAD)
+    assert why.startswith(f"{FLIGHTS} of {BAD} is refused: ")
+    report = platform.run([FLIGHTS, "features/schedule"], BAD)
+    assert [found[:2] for found in report.of("refused")] == [(FLIGHTS, BAD)]
+    assert [found[:2] for found in report.of("blocked")] == [("features/schedule", BAD)]
+    assert platform.last_run().status == DagsterRunStatus.FAILURE
     assert {record.partition: record.status for record in platform.checks(FLIGHTS, platform.last_run().run_id)} == {
         str(BAD): Status.FAILED
     }
@@ -127,10 +129,10 @@ def test_the_whole_chain_leaves_a_bad_day_out_and_heals(platform: Platform, repl
         expected = set(days(FIRST, LAST)) - ({BAD} if asset in without else set())
         assert materialized_by(platform, asset, run.run_id) == expected, asset
         filled = platform.checks(asset, run.run_id)
-        assert {record.partition for record in filled} == {str(day) for day in expected} | (
-            {str(BAD)} if asset == FLIGHTS else set()
-        ), asset
-        assert {record.status for record in filled} <= {Status.SUCCEEDED, Status.FAILED}, asset
+        # A blocked day says on its own page what blocks it, so its check is as red as that of the day that is refused.
+        assert {record.partition: record.status for record in filled} == {
+            str(day): Status.SUCCEEDED if day in expected else Status.FAILED for day in days(FIRST, LAST)
+        }, asset
     kept = platform.rows("predictions/disruption", BAD)
     assert kept.equals(replayed.rows("predictions/disruption", BAD)), "last known good predictions are gone"
 
@@ -158,8 +160,9 @@ def test_the_whole_chain_leaves_a_bad_day_out_and_heals(platform: Platform, repl
 def test_a_blocked_day_is_left_out_by_grandchildren_too(platform: Platform) -> None:
     with_an_empty_column(platform.extract("flights", BAD))
     platform.run([FLIGHTS, *FEATURES], FIRST, LAST)
-    with pytest.raises(MissingPartitionError, match=f"predictions/disruption: .*features/.* of {BAD} is rejected: "):
-        platform.run(["predictions/disruption"], BAD)
+    ((table, day, why),) = platform.run(["predictions/disruption"], BAD).of("blocked")
+    assert (table, day) == ("predictions/disruption", BAD)
+    assert why.startswith(f"{FLIGHTS} of {BAD} is refused: "), "the reason names the root"
 
 
 def test_a_few_bad_rows_are_tolerated_and_quarantined(platform: Platform, replayed: Platform) -> None:
@@ -174,7 +177,7 @@ def test_a_few_bad_rows_are_tolerated_and_quarantined(platform: Platform, replay
     assert held["reasons"].str.contains("distance: -5 came").all()
     assert held["payload"].str.json_path_match("$.distance").unique().to_list() == ["-5"]
     assert platform.rows(FLIGHTS, BAD).height == before - held.height
-    assert not platform.lake.rejected(FLIGHTS, FIRST, LAST)
+    assert not platform.lake.refused(FLIGHTS, FIRST, LAST)
     (record, *_) = [r for r in platform.checks(FLIGHTS) if r.partition == str(BAD)]
     assert record.status == Status.SUCCEEDED
     assert record.evaluation
@@ -198,9 +201,11 @@ def test_the_payload_of_a_rejected_day_is_quarantined(platform: Platform, replay
 def test_a_range_of_bad_days_only_is_red(platform: Platform) -> None:
     for day in (BAD, BAD + timedelta(days=1)):
         platform.extract("flights", day).unlink()
-    with pytest.raises(MissingPartitionError, match=rf"{FLIGHTS}: no day was accepted. {BAD}: no extract.*1 more day"):
-        platform.run([FLIGHTS], BAD, BAD + timedelta(days=1))
-    assert platform.lake.rejected(FLIGHTS, BAD, LAST).keys() == {BAD, BAD + timedelta(days=1)}
+    report = platform.run([FLIGHTS], BAD, BAD + timedelta(days=1))
+    assert [day for _, day, _ in report.of("refused")] == [BAD, BAD + timedelta(days=1)]
+    assert report.lines()[0].startswith(f"2 days refused, first {FLIGHTS} {BAD}: no extract")
+    assert platform.last_run().status == DagsterRunStatus.FAILURE
+    assert platform.lake.refused(FLIGHTS, BAD, LAST).keys() == {BAD, BAD + timedelta(days=1)}
 
 
 def materialized_by(platform: Platform, asset: str, run_id: str) -> set[date]:
@@ -263,14 +268,15 @@ def test_no_row_of_another_day_changes(
 ) -> None:
     damage(platform.extract(source, BAD))
     read_by = "features/schedule" if source == "flights" else "features/weather"
-    with pytest.raises(MissingPartitionError, match=f"events/{source}: no day was accepted. {BAD}: "):
-        platform.run([f"events/{source}", read_by], BAD)
+    report = platform.run([f"events/{source}", read_by], BAD)
+    assert [found[:2] for found in report.of("refused")] == [(f"events/{source}", BAD)]
+    assert [found[:2] for found in report.of("blocked")] == [(read_by, BAD)]
     assert_only_the_quarantine_changed(platform, replayed, source, reason)
-    assert platform.lake.rejected(f"events/{source}", FIRST, LAST).keys() == {BAD}
+    assert platform.lake.refused(f"events/{source}", FIRST, LAST).keys() == {BAD}
     platform.run(TOUCHED, FIRST, LAST)
     assert_only_the_quarantine_changed(platform, replayed, source, reason)
-    assert platform.lake.rejected(f"events/{source}", FIRST, LAST).keys() == {BAD}
-    assert platform.lake.rejected(read_by, FIRST, LAST).keys() == {BAD}
+    assert platform.lake.refused(f"events/{source}", FIRST, LAST).keys() == {BAD}
+    assert platform.lake.refused(read_by, FIRST, LAST).keys() == {BAD}
 
 
 def assert_only_the_quarantine_changed(platform: Platform, replayed: Platform, source: str, reason: str) -> None:
