@@ -782,6 +782,7 @@ def test_records_are_read_from_one_row_a_day() -> None:
             DAY: [day(2), day(0), day(1)],
             "content": ["c2", "c0", ""],
             "state": ["good", "good", "red"],
+            "empty": [False, True, False],
             "changed_at": [7, 3, 5],
             "inputs": [json.dumps({"events": 2**64 - 2, "own": 1}), json.dumps({"own": 2}), "{}"],
             "versions": ['{"events":4}', "{}", '{"own": 6}'],

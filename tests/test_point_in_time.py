@@ -172,7 +172,9 @@ def test_more_entities_and_time_than_one_integer_holds_is_an_error_not_a_wrong_a
 
 
 def small_group(name: str, entity: tuple[str, ...], max_age: timedelta) -> FeatureGroupSpec:
-    return replace(CATALOG.features["weather"], name=name, entity=entity, values=("wind",), max_age=max_age)
+    return replace(
+        CATALOG.features["weather"], name=name, entity=entity, values=("wind",), described={}, max_age=max_age
+    )
 
 
 def spine_frame(rows: list[tuple]) -> pl.DataFrame:
@@ -202,7 +204,7 @@ SMALL_MODEL = replace(
     categorical=(),
 )
 SMALL_GROUPS = {
-    "timetable": replace(CATALOG.features["schedule"], name="timetable", values=("plane", "line")),
+    "timetable": replace(CATALOG.features["schedule"], name="timetable", values=("plane", "line"), described={}),
     "here": small_group("here", ("plane",), minutes(4)),
     "there": small_group("there", ("line", "plane"), minutes(100)),
 }
@@ -338,8 +340,8 @@ def canary_roc_auc(known_at: pl.Expr) -> float:
     spec = {"entity": ("row_key",), "max_age": timedelta(days=30)}
     groups = {
         "schedule": CATALOG.features["schedule"],
-        "planted": replace(CATALOG.features["weather"], name="planted", values=("label_copy",), **spec),
-        "chance": replace(CATALOG.features["weather"], name="chance", values=("number",), **spec),
+        "planted": replace(CATALOG.features["weather"], name="planted", values=("label_copy",), described={}, **spec),
+        "chance": replace(CATALOG.features["weather"], name="chance", values=("number",), described={}, **spec),
     }
     frames: Mapping[str, pl.DataFrame] = {
         "schedule": flights_archive.features_of_the_year("schedule"),
