@@ -243,9 +243,17 @@ def _provenance(context: OutputContext, batch: DayBatch, read: Read, code_versio
         "run_id": context.run_id,
         "partitions": f"{accepted[0]}..{accepted[-1]}" if accepted else "",
         "code_version": code_version,
-        **{f"input:{name}": str(version) for name, version in sorted(read.versions.items())},
+        **{f"input:{table}": str(version) for table, version in sorted(_by_table(read).items())},
+        **{f"input:{table}:named": ", ".join(sorted(versions)) for table, versions in sorted(read.named.items())},
     }
 
 
 def _versions(read: Read) -> str:
-    return ", ".join(f"{name}@{version}" for name, version in sorted(read.versions.items()))
+    versions = [f"{table}@{version}" for table, version in sorted(_by_table(read).items())]
+    return ", ".join(
+        versions + [f"{table}:{name}" for table, names in sorted(read.named.items()) for name in sorted(names)]
+    )
+
+
+def _by_table(read: Read) -> dict[str, int | None]:
+    return {read.tables.get(name, name): version for name, version in read.versions.items()}

@@ -5,7 +5,7 @@ What does not: how Delta is written (`delta_store.py`), what Dagster is told (`d
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -29,10 +29,15 @@ RED, BLOCKED = "red", "blocked"
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a run has read: the fingerprint of each window by read and day, the version of each table by read."""
+    """What a run has read: the fingerprint of each window by read and day, the version of each table by read.
+
+    `tables` names the table of each read, `named` what was read of a table by a version that rows name (a model).
+    """
 
     fingerprints: Mapping[str, Mapping[date, int]] = field(default_factory=dict)
     versions: Mapping[str, int | None] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
+    named: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def of(self, day: date) -> dict[str, int]:
         """The fingerprints of a day's windows."""

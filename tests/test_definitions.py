@@ -1,4 +1,4 @@
-"""Dagster's asset graph is what the stages declare: edges, one calendar, checks by day, words; and what its import costs."""
+"""Dagster's asset graph is what the stages declare: edges, one calendar, checks by day, words; what loading costs."""
 
 import json
 import subprocess

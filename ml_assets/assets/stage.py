@@ -62,6 +62,7 @@ class Ready:
     door: DeltaDaysIOManager = field(repr=False)
     reads: Mapping[str, Read] = field(repr=False)
     stored: Mapping[str, pl.DataType] = field(repr=False)
+    used: dict[str, set[str]] = field(repr=False, default_factory=dict)
 
     def named(self, read: str, version: str, column: str) -> dict[str, object]:
         """The stored row of a version that begins with its day, of a read declared `by_version`.
@@ -82,6 +83,7 @@ class Ready:
                 f"{table} of {day} does not hold {version}: it was decided anew since. Decide the champions from "
                 f"{day} on anew, then what they serve follows."
             )
+        self.used.setdefault(table, set()).add(version)
         return rows.row(0, named=True)
 
     def held(self, read: str, day: date) -> pl.DataFrame:
@@ -246,9 +248,10 @@ class Step:
         days = tuple(day for day in wanted if day not in past and day not in blocked)
         stored = self.door.lake.schema(self.declared.table)
         batch = DayBatch(rows=pl.DataFrame(), verdicts={})
+        used: dict[str, set[str]] = {}
         if days:
             with self.door.lake.reading({read.table for read in self.declared.reads.values()}):
-                batch = body(Ready(self.run, days, inputs, self.context, self.door, self.declared.reads, stored))
+                batch = body(Ready(self.run, days, inputs, self.context, self.door, self.declared.reads, stored, used))
         rows = batch.rows
         if not rows.columns or DAY not in rows.columns:
             rows = pl.DataFrame(schema=stored or self.stage.empty)
@@ -272,7 +275,12 @@ class Step:
             # What the run itself writes of its own past is what its later days rest on.
             after = mine.with_content(*_contents(batch))
             fingerprints |= {name: self._fingerprints(after, windowed[name]) for name in own}
-        read = WhatWasRead(fingerprints, {name: frame.version for name, frame in inputs.items()})
+        read = WhatWasRead(
+            fingerprints,
+            versions={name: frame.version for name, frame in inputs.items()},
+            tables={name: read.table for name, read in windowed.items()},
+            named=used,
+        )
         kept = {day: why for day, why in left.items() if day not in standing}
         return Computed(
             batch=batch,
