@@ -107,7 +107,7 @@ class Replay:
             if cut:
                 self._take_back(model, cut)
             day = cut or end
-        self._compute(training, DayRange(settled, calendar.end_day))
+        self._compute_missing(training, DayRange(settled, calendar.end_day))
         every = [asset.table for asset in self._graph if asset.name == model.name and asset.stage not in SHARED]
         self._compute_missing(every, DayRange(*_whole(calendar)))
         self.progress(f"{model.name}: replaying", len(year), len(year))

@@ -3,6 +3,8 @@
 What belongs here: the stage. What does not: the metrics (`ml_assets/domain/evaluation.py`).
 """
 
+from datetime import timedelta
+
 import polars as pl
 
 from ml_assets.assets.stage import Body, Ready, Stage, notes_of
@@ -13,9 +15,10 @@ from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, ModelSpec
-from partitions import trailing_days
+from partitions import DayRange, trailing_days
 
 SHOWN = {"roc_auc": "ROC-AUC", "brier": "Brier", "ece": "ECE", "coverage": "labels known", "n": "labels"}
+NOTHING_PREDICTED, NOTHING_ARRIVED = "no predictions were made", "no prediction's label arrived"
 LIMITS = DayLimits(key=("cohort",), required=("cohort", "coverage", "brier", "ece"))
 
 
@@ -25,7 +28,7 @@ def _body(model: ModelSpec, _: Catalog) -> Body:
     def body(ready: Ready) -> DayBatch:
         predictions = ready.inputs["predictions"]
         if not predictions.filled:
-            nothing = dict.fromkeys(ready.days, "no predictions were made")
+            nothing = dict.fromkeys(ready.days, NOTHING_PREDICTED)
             return DayBatch(rows=pl.DataFrame(schema=COHORT_REPORTS), verdicts={}, empty=nothing)
         reports = cohort_reports(
             ready.inputs["outcomes"].rows.collect(),
@@ -33,7 +36,13 @@ def _body(model: ModelSpec, _: Catalog) -> Body:
             timezone=calendar.timezone,
             lag_days=calendar.label_lag_days,
         ).filter(pl.col(DAY).is_in(list(ready.days)))
-        empty = dict.fromkeys(sorted(set(ready.days) - set(reports[DAY])), "no prediction's label arrived")
+        lag = trailing_days(calendar.label_lag_days)
+        empty = {
+            day: NOTHING_ARRIVED
+            if predictions.filled & set(lag.of(DayRange(day, day + timedelta(days=1))))
+            else NOTHING_PREDICTED
+            for day in sorted(set(ready.days) - set(reports[DAY]))
+        }
         days = [day for day in ready.days if day not in empty]
         return DayBatch(
             rows=reports, verdicts=judge_days(reports, days, LIMITS), empty=empty, notes=notes_of(reports, SHOWN)
