@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ml_assets.__main__ import main
-from resources.home import FOLDERS, MARKER, open_home
+from resources.home import FOLDERS, LAYOUT, MARKER, open_home
 from resources.settings import HOME_VARIABLE
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (["events/flights", "2014-05-01"], "events/flights has no partition 2014-05-01; its calendar runs from 2013"),
         (["events/flights", "2012-12-31"], "has no partition 2012-12-31"),
-        (["events/flights", "2013-12-30", "2014-01-01"], "has no partition 2014-01-01"),
+        (["events/flights", "2013-12-30", "2014-01-03"], "has no partition 2014-01-03"),
         (["outcomes/disrupted", "2014-01-03"], "its calendar runs from 2013-01-01 to 2014-01-02"),
         (["events/flights", "2013-02-30"], "'2013-02-30' is not a day; wanted YYYY-MM-DD"),
         (["events/flights", "yesterday"], "'yesterday' is not a day"),
@@ -166,7 +166,7 @@ def half_written(tmp_path: Path) -> Path:
     path = tmp_path / "home"
     for folder in FOLDERS[:2]:
         (path / folder).mkdir(parents=True)
-    (path / MARKER).write_text(json.dumps({"layout": 1}))
+    (path / MARKER).write_text(json.dumps({"layout": LAYOUT}))
     return path
 
 
@@ -188,7 +188,7 @@ def of_somebody_else(tmp_path: Path) -> Path:
         (under_a_file, "cannot be used"),
         (where_nobody_can_write, "cannot be used"),
         (a_file, "is a file, wanted a folder"),
-        (of_another_layout, "has layout 0, wanted 1. Nothing was changed"),
+        (of_another_layout, f"has layout 0, wanted {LAYOUT}. Nothing was changed"),
         (with_a_damaged_marker, "is damaged"),
         (half_written, "lacks mlflow, dagster: it is half-written. Nothing was changed"),
         (without_a_marker, "it is no home of ml_assets, or a half-written one. Nothing was changed"),
@@ -233,7 +233,7 @@ from dataclasses import replace
 
 from ml_assets.catalog.features import weather
 
-AGAIN = replace(weather.FEATURES, values=("temp",))
+AGAIN = replace(weather.FEATURES, values=("temp",), described={})
 """
 MISSPELT = """
 from dataclasses import replace
