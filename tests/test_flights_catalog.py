@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ml_assets.assets.features import cut_to_days
-from ml_assets.assets.outcomes import labels_by_known_day
 from ml_assets.catalog.features.recent_delays import recent_delays
 from ml_assets.catalog.sources.flights import at_local_time, scheduled_arrival
+from ml_assets.domain.feature_days import cut_to_days
+from ml_assets.domain.labels import labels_by_known_day
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.specs import FeatureGroupSpec, Inputs, SourceSpec
 from partitions import DayRange

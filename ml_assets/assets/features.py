@@ -6,14 +6,12 @@ What belongs here: the stage. What does not: the feature functions (`ml_assets/c
 from collections.abc import Mapping
 from datetime import date
 
-import polars as pl
-
 from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.content import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.local_days import DAY, local_day
+from ml_assets.domain.feature_days import cut_to_days
 from ml_assets.domain.specs import Catalog, FeatureGroupSpec
 from partitions import DayRange, trailing_days
 
@@ -37,17 +35,6 @@ def _body(group: FeatureGroupSpec, _: Catalog) -> Body:
         )
 
     return body
-
-
-def cut_to_days(group: FeatureGroupSpec, rows: pl.LazyFrame, days: tuple[date, ...]) -> pl.DataFrame:
-    """The rows of the given days, with their `partition_date`, sorted by day, entity and time."""
-    return (
-        rows.with_columns(local_day(pl.col("event_time"), group.calendar.timezone).alias(DAY))
-        .filter(pl.col(DAY).is_in(list(days)))
-        .select(DAY, *group.entity, "event_time", "known_at", *group.values)
-        .sort(DAY, *group.entity, "known_at")
-        .collect()
-    )
 
 
 def missing_look_back(group: FeatureGroupSpec, ready: Ready) -> Mapping[date, Mapping[str, object]]:

@@ -10,22 +10,15 @@ from ml_assets.domain.content import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.errors import CalendarError
-from ml_assets.domain.local_days import DAY, local_day
+from ml_assets.domain.labels import LABEL_COLUMNS, labels_by_known_day
+from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, OutcomeSpec
 from partitions import trailing_days
-
-COLUMNS = {
-    "row_key": "what the label is of",
-    "event_time": "when that event was (UTC)",
-    "known_at": "when the label became known (UTC)",
-    "label": "1 for a positive, 0 for a negative",
-}
 
 
 def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
     calendar = outcome.calendar
-    limits = DayLimits(min_rows=outcome.min_rows, key=("row_key",), required=tuple(COLUMNS))
+    limits = DayLimits(min_rows=outcome.min_rows, key=("row_key",), required=tuple(LABEL_COLUMNS))
 
     def body(ready: Ready) -> DayBatch:
         labels = labels_by_known_day(outcome, ready.inputs[outcome.source].rows)
@@ -36,31 +29,6 @@ def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
         return DayBatch(rows=rows, verdicts=judge_days(rows, judged, limits), empty=past_events)
 
     return body
-
-
-def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> pl.DataFrame:
-    """Every label of the events, dated by the local day on which it became known.
-
-    Raises CalendarError for a label that becomes known later than the calendar's label lag: its day's
-    partition would never read its event, and the label would be lost in silence.
-    """
-    calendar = outcome.calendar
-    labels = (
-        outcome.compute(events)
-        .with_columns(local_day(pl.col("known_at"), calendar.timezone).alias(DAY))
-        .select(DAY, *COLUMNS)
-        .collect()
-    )
-    lag = (pl.col(DAY) - local_day(pl.col("event_time"), calendar.timezone)).dt.total_days()
-    late = labels.filter(lag > calendar.label_lag_days)
-    if late.height:
-        row_key, known_at = late.row(0, named=True)["row_key"], late.row(0, named=True)["known_at"]
-        raise CalendarError(
-            f"outcomes/{outcome.name}: the label of {row_key} becomes known at {known_at}, more than "
-            f"{calendar.label_lag_days} days after its event ({late.height} such rows). Raise label_lag_days of "
-            f"the calendar {calendar.name!r}."
-        )
-    return labels
 
 
 STAGE = Stage(
@@ -77,6 +45,6 @@ STAGE = Stage(
     code_version=lambda outcome, _: code_fingerprint(outcome.compute),
     body=_body,
     kinds=frozenset({"polars", "deltalake"}),
-    columns=lambda _outcome, _catalog: COLUMNS,
+    columns=lambda _outcome, _catalog: LABEL_COLUMNS,
     past_end=True,
 )
