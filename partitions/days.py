@@ -7,6 +7,7 @@ What does not: Dagster objects (`definitions.py`), which days an asset reads (`w
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from ml_assets.domain.errors import DayError
@@ -53,6 +54,18 @@ def midnight(day: date, timezone: str) -> datetime:
     """The UTC instant of local midnight at the start of `day` in `timezone`."""
     local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(timezone))
     return local.astimezone(ZoneInfo("UTC"))
+
+
+@cache
+def clock_change(timezone: str, first: date, end: date) -> timedelta:
+    """How much the local clock is put forward or back, at the most, between midnights of `[first, end]`.
+
+    So much shorter than 24 hours each may a stretch of local days be.
+    """
+    zone = ZoneInfo(timezone)
+    days = DayRange(first, end + timedelta(days=1))
+    offsets = [datetime(day.year, day.month, day.day, tzinfo=zone).utcoffset() or timedelta(0) for day in days]
+    return max(offsets) - min(offsets)
 
 
 def key_of_day(day: date) -> str:

@@ -28,6 +28,10 @@ class Window:
             return "the same day" if self.first == 0 else f"day −{self.first}"
         return f"days −{self.first} to {f'−{self.last}' if self.last else 'D'}"
 
+    def then(self, further: "Window") -> "Window":
+        """The days that are read for the days of this window when each of them reads `further`."""
+        return Window(self.first + further.first, self.last + further.last)
+
     def of(self, days: DayRange) -> DayRange:
         """The days read by a run over `days`; none for none."""
         if not len(days):
@@ -43,6 +47,14 @@ def same_days() -> Window:
 def trailing_days(look_back: int) -> Window:
     """The day itself and the `look_back` days before it."""
     return Window(look_back, 0)
+
+
+def days_reaching(span: timedelta, clock_change: timedelta) -> Window:
+    """The day itself and the days before it that hold every instant up to `span` before any instant of the day.
+
+    `clock_change` is how much the local clock may be put forward in between. A span of 0 or less reaches no other day.
+    """
+    return trailing_days(-(-(span + clock_change) // timedelta(days=1)) if span > timedelta(0) else 0)
 
 
 def window_before(days: int) -> Window:

@@ -9,15 +9,14 @@ import polars as pl
 from ml_assets.assets.stage import Ready
 from ml_assets.domain.declared import Read
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.point_in_time import feature_rows
+from ml_assets.domain.point_in_time import feature_rows, read_window
 from ml_assets.domain.specs import Catalog, ModelSpec
-from partitions import trailing_days
 
 
 def feature_reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
-    """The feature groups of a model over the day and as far back as a value may be old."""
+    """The feature groups of a model over the days that the join looks at for a day's rows."""
     return {
-        name: Read(f"features/{name}", trailing_days(-(-int(group.max_age.total_seconds()) // 86_400)), needed=True)
+        name: Read(f"features/{name}", read_window(group, model), needed=True)
         for name, group in catalog.groups_of(model).items()
     }
 

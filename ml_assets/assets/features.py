@@ -1,6 +1,7 @@
 """`features/<group>`: feature rows, each with the instant from which it could have been known.
 
-What belongs here: the stage. What does not: the feature functions (`ml_assets/catalog/features`).
+What belongs here: the stage. What does not: the feature functions (`ml_assets/catalog/features`), what is stored of
+a day and its verdict (`ml_assets/domain/feature_days.py`).
 """
 
 from collections.abc import Mapping
@@ -8,28 +9,20 @@ from datetime import date
 
 from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.content import code_fingerprint
-from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.feature_days import cut_to_days
+from ml_assets.domain.feature_days import cut_to_days, judge_feature_days
 from ml_assets.domain.specs import Catalog, FeatureGroupSpec
 from partitions import DayRange, trailing_days
 
 
 def _body(group: FeatureGroupSpec, _: Catalog) -> Body:
-    limits = DayLimits(
-        min_rows=group.min_rows,
-        key=(*group.entity, "known_at"),
-        required=(*group.entity, "event_time", "known_at"),
-        max_null_share=group.max_null_share,
-    )
-
     def body(ready: Ready) -> DayBatch:
         events = {source: ready.inputs[source].rows for source in group.inputs}
         rows = cut_to_days(group, group.compute(events), ready.days)
         return DayBatch(
             rows=rows,
-            verdicts=judge_days(rows, ready.days, limits),
+            verdicts=judge_feature_days(group, rows, ready.days),
             notes=missing_look_back(group, ready),
             add_columns=frozenset(group.added_values),
         )

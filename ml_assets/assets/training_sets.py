@@ -17,7 +17,7 @@ from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.point_in_time import with_retired_features
+from ml_assets.domain.point_in_time import read_window, with_retired_features
 from ml_assets.domain.retraining import decision_rows, requested
 from ml_assets.domain.specs import Catalog, ModelSpec
 from ml_assets.domain.training_rows import labelled_rows
@@ -97,7 +97,10 @@ def _reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
     return {
         # The one open place of the asset graph: a decision is carried over to training by the sensor or the replay.
         "decisions": Read(f"retrain_decisions/{model.name}", same_days(), edge=False, follows=True),
-        **{name: Read(f"features/{name}", window_before(window + 1)) for name in catalog.groups_of(model)},
+        **{
+            name: Read(f"features/{name}", window_before(window).then(read_window(group, model)))
+            for name, group in catalog.groups_of(model).items()
+        },
         "labels": Read(f"outcomes/{model.outcome}", window_before(window)),
     }
 

@@ -17,7 +17,11 @@ def feature_version(model: ModelSpec, catalog: Catalog) -> str:
         model.prediction_lead,
         code_fingerprint(feature_rows),
         [
-            (name, group.max_age, group.look_back_days, code_fingerprint(group.compute))
+            (
+                name,
+                (group.known_before, group.known_after, group.max_age, group.look_back_days),
+                code_fingerprint(group.compute),
+            )
             for name, group in groups.items()
         ],
         [(name, code_fingerprint(catalog.sources[name].parse)) for name in sources],

@@ -1,7 +1,8 @@
 """The point-in-time join: what was known of an entity when a score was needed.
 
-What belongs here: the join, and the spine it starts from. Training and scoring call the same function.
-What does not: reading the frames (`resources`), which days are read (`partitions`).
+What belongs here: the join, the spine it starts from, and the days that hold what it looks at. Training and scoring
+call the same functions.
+What does not: reading the frames (`resources`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import polars as pl
 from ml_assets.domain.errors import PointInTimeError
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import FEATURE_SEPARATOR, FeatureGroupSpec, ModelSpec
+from partitions import Window, clock_change, days_reaching, same_days
 
 Microseconds = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -28,6 +30,20 @@ class Matches:
     def found(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which asking rows have a match."""
         return self.position >= 0
+
+
+def read_window(group: FeatureGroupSpec, model: ModelSpec) -> Window:
+    """The days of a group that hold all that can be joined to the model's rows of a day, never past that day.
+
+    A value of `max_age` at prediction time, and known as late as the group declares, lies the sum of both and the
+    model's lead before the asking event; no value about an instant after it is looked at. Whoever reads the group for
+    the model reads these days: of one day, of a range, or of the days of a training window (`Window.then`).
+    """
+    if group.name == model.spine:
+        return same_days()
+    calendar = group.calendar
+    reach = model.prediction_lead + group.max_age + group.known_after
+    return days_reaching(reach, clock_change(calendar.timezone, calendar.first_day, calendar.end_day))
 
 
 def feature_rows(

@@ -108,6 +108,10 @@ class FeatureGroupSpec:
     `compute` receives events of `[start - look_back_days, end)` and returns rows with the entity's keys,
     event_time, known_at and the values; the platform cuts them to the days asked for. A value older than
     `max_age` at prediction time counts as absent. `described` says of values what they are, for people.
+
+    `known_before` and `known_after` declare how long before and after its event_time a value can become known; a day
+    with a row outside them is refused. From them, `max_age` and a model's lead follow the days that are read to join
+    the group, the same in training and in scoring.
     """
 
     name: str
@@ -120,6 +124,8 @@ class FeatureGroupSpec:
     described: Mapping[str, str] = field(default_factory=_no_texts)
     added_values: tuple[str, ...] = ()
     look_back_days: int = 0
+    known_before: timedelta = timedelta(0)
+    known_after: timedelta = timedelta(0)
     max_age: timedelta = timedelta(days=1)
     min_rows: int = 1
     max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
@@ -129,6 +135,11 @@ class FeatureGroupSpec:
             raise CatalogError(
                 f"feature group {self.name!r}: look_back_days is {self.look_back_days}, wanted 0 or more."
             )
+        for name in ("known_before", "known_after", "max_age"):
+            if getattr(self, name) < timedelta(0):
+                raise CatalogError(
+                    f"feature group {self.name!r}: {name} is {getattr(self, name)}, wanted a time of 0 or more."
+                )
         if stray := sorted(set(self.described) - set(self.values)):
             raise CatalogError(
                 f"feature group {self.name!r}: described names {stray}, which are not among its values "

@@ -4,6 +4,8 @@ The spine of flight models: the other groups are joined to it by carrier, airpor
 to join by, not to learn from: in the shipped data only cancelled flights lack one, which nobody knew at the time.
 """
 
+from datetime import timedelta
+
 import polars as pl
 
 from ml_assets.catalog.calendars import FLIGHTS
@@ -46,6 +48,7 @@ FEATURES = FeatureGroupSpec(
         "block_minutes": "scheduled minutes from departure to arrival",
     },
     compute=compute,
+    known_before=timedelta(hours=24),
     min_rows=300,
     max_null_share={"carrier": 0.0, "origin": 0.0, "dest": 0.0, "clock_hour": 0.0, "block_minutes": 0.0},
 )

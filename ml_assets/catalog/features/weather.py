@@ -33,6 +33,7 @@ FEATURES = FeatureGroupSpec(
         "visib": "visibility, miles",
     },
     compute=compute,
+    known_after=timedelta(hours=1),
     max_age=timedelta(hours=6),
     min_rows=24,
     max_null_share={"temp": 0.5, "visib": 0.5},
