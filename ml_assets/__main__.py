@@ -23,9 +23,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ml_assets.domain.errors import SettingsError
 from ml_assets.sentences import WithoutEchoes, is_interruption, sentence_of
 from resources.home import open_home
-from resources.settings import home_path, prepare_process
+from resources.project import this_project
+from resources.settings import prepare_process
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -57,7 +59,7 @@ def _said(error: BaseException) -> int | None:
 
     if is_interruption(error):
         return INTERRUPTED
-    said = sentence_of(error, home_path())
+    said = sentence_of(error, _home_at_hand())
     if said is None:
         sys.excepthook = lambda *raised: print(  # noqa: T201  this is the command line
             without_secrets("".join(traceback.format_exception(*raised))), end="", file=sys.stderr
@@ -65,6 +67,14 @@ def _said(error: BaseException) -> int | None:
         return None
     print(f"ml-assets: {without_secrets(said)}", file=sys.stderr)  # noqa: T201
     return FAILED
+
+
+def _home_at_hand() -> Path | None:
+    """The home of the project at work; None where there is no project, which is told by then."""
+    try:
+        return this_project().home
+    except SettingsError:
+        return None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -256,7 +266,8 @@ def _accept_loss(chosen: argparse.Namespace) -> int:
 def _ui(chosen: argparse.Namespace) -> int:
     from ml_assets.serve import serve
 
-    return serve(open_home(home_path()), chosen.port)
+    project = this_project()
+    return serve(open_home(project.home), project, chosen.port)
 
 
 def _told(what: str, report: "RunReport", began: float) -> int:
@@ -270,12 +281,14 @@ def _told(what: str, report: "RunReport", began: float) -> int:
 
 
 def _launcher() -> "Launcher":
-    home = open_home(home_path())
+    project = this_project()
+    home = open_home(project.home)
     prepare_process(home.path)
     from ml_assets.catalog import load_catalog
     from ml_assets.launch import Launcher
 
-    return Launcher.of(home, load_catalog())
+    project.make_importable()
+    return Launcher.of(home, load_catalog(project.catalog))
 
 
 COMMANDS = {

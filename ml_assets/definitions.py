@@ -14,9 +14,10 @@ from ml_assets.domain.specs import Catalog
 from resources.console import redacted_console
 from resources.delta_io_manager import DeltaDaysIO
 from resources.handles import ExtractsHandle, LakeHandle
-from resources.home import Home, open_home
+from resources.home import Home
 from resources.mlflow_store import MlflowStore
-from resources.settings import home_path, prepare_process
+from resources.project import this_project
+from resources.settings import prepare_process
 from sensors import in_step_sensor, retrain_job, retrain_sensor, status_assets
 
 
@@ -49,5 +50,12 @@ def resources_of(home: Home) -> dict[str, Any]:
     }
 
 
-prepare_process()
-defs = build_defs(load_catalog(), resources_of(open_home(home_path())))
+def project_defs() -> Definitions:
+    """The definitions of the project at work; nothing is made or written."""
+    prepare_process()
+    project = this_project()
+    project.make_importable()
+    return build_defs(load_catalog(project.catalog), resources_of(Home(project.home)))
+
+
+defs = project_defs()

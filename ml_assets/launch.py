@@ -21,7 +21,7 @@ from ml_assets.domain.specs import Catalog
 from partitions import DayRange, day_of_key, key_of_day
 from resources.delta_io_manager import DEFER_EVENTS, table_of
 from resources.handles import lake_of
-from resources.home import IN_PROCESS, Home
+from resources.home import Home
 from resources.lake import Lake
 from resources.run_failures import gathered
 from resources.run_owner import RunOwner, close_abandoned_runs
@@ -82,7 +82,7 @@ class Launcher:
     def of(cls, home: Home, catalog: Catalog) -> "Launcher":
         """A launcher on the home's own Dagster instance."""
         prepare_process(home.path)
-        instance = DagsterInstance.from_config(str(home.dagster), IN_PROCESS)
+        instance = DagsterInstance.from_config(str(home.dagster), home.in_process)
         close_abandoned_runs(instance, home)
         defs = build_defs(catalog, resources_of(home))
         return cls(home, catalog, instance, defs, RunOwner.of(home), declared_graph(catalog))

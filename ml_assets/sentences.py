@@ -42,7 +42,7 @@ REMARK = "Exception while writing logger call to event log"
 AGAIN = "Mend that and run the command again."
 
 
-def sentence_of(error: BaseException, home: Path) -> str | None:
+def sentence_of(error: BaseException, home: Path | None) -> str | None:
     """The sentence of an error of a known family, or of the first such error among its causes; None for any other."""
     for cause in _chain(error):
         said = _of_family(cause, home)
@@ -85,7 +85,7 @@ def is_interruption(error: BaseException) -> bool:
     )
 
 
-def _of_family(error: BaseException, home: Path) -> str | None:
+def _of_family(error: BaseException, home: Path | None) -> str | None:
     # Told by the names of their modules: none of them is imported for a command that does not need it.
     family = type(error).__module__.split(".")[0]
     said = None
@@ -109,7 +109,7 @@ def _of_file(error: OSError) -> str:
     return f"{os.fsdecode(place)}: {what}. {remedy}" if place else f"{what}. {remedy}"
 
 
-def _of_database(error: BaseException, home: Path) -> str:
+def _of_database(error: BaseException, home: Path | None) -> str:
     said = _first_line(getattr(error, "orig", None) or error)
     damaged = _damaged(home)
     if damaged:
@@ -125,10 +125,9 @@ def _of_database(error: BaseException, home: Path) -> str:
     return f"{said}, in one of the databases {', '.join(DATABASES[:2])} and {DATABASES[-1]} of {home}. {remedy}"
 
 
-def _damaged(home: Path) -> str | None:
+def _damaged(home: Path | None) -> str | None:
     """What is wrong with the first database of the home that cannot be read."""
-    for name in DATABASES:
-        path = home / name
+    for path in [home / name for name in DATABASES] if home else []:
         if not path.is_file():
             continue
         try:

@@ -12,21 +12,23 @@ from dagster import DagsterInstance
 
 from ml_assets.domain.errors import HomeError
 from resources.home import Home
-from resources.settings import checkout, child_environment
+from resources.project import Project
+from resources.settings import child_environment
 
 HEARTBEAT_S = 60
 STOP_S = 90
 
 
-def serve(home: Home, port: int) -> int:
-    """The exit status of `dagster dev` over the home, served on loopback until it is interrupted.
+def serve(home: Home, project: Project, port: int) -> int:
+    """The exit status of `dagster dev` over the home of a project, served on loopback until it is interrupted.
 
     Raises HomeError when another daemon is alive on the home: two would launch every run twice.
     """
-    environment = child_environment(home.path)
+    environment = child_environment(home.path, project.root)
+    workspace = project.workspace
     with DagsterInstance.from_config(str(home.dagster)) as instance:
         refuse_second_daemon(instance, home)
-        command = [sys.executable, "-m", "dagster", "dev", "-w", str(checkout() / "workspace.yaml")]
+        command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace)]
         # A shell's background job ignores interrupts, and Dagster's processes would inherit that and never end.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _interrupt)
@@ -35,7 +37,7 @@ def serve(home: Home, port: int) -> int:
         served = subprocess.Popen(  # noqa: S603
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             env=environment,
-            cwd=checkout(),
+            cwd=project.root,
             start_new_session=True,
         )
         try:

@@ -43,7 +43,7 @@ from ml_assets.domain.local_days import DAY
 from partitions import DayRange
 from partitions.days import days_between, key_of_day
 from resources.handles import HOME_FIELD, lake_of
-from resources.home import Home
+from resources.home import open_home
 from resources.lake import Lake, Read, Stored
 from resources.pool_watch import owned
 from resources.run_failures import noted
@@ -211,8 +211,8 @@ class DeltaDaysIO(ConfigurableIOManagerFactory):
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator[DeltaDaysIOManager]:
-        """The IO manager for the time of a run, which is this process's own as long."""
-        with owned(context, Home(Path(self.home))):
+        """The IO manager for the time of a run, which is this process's own as long; the home is made if need be."""
+        with owned(context, open_home(Path(self.home))):
             yield self.create_io_manager(context)
 
 

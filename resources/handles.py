@@ -11,7 +11,7 @@ from pydantic import Field
 from resources.delta_store import DeltaStore
 from resources.extracts import Extracts
 from resources.lake import Lake
-from resources.settings import lake_root, marks_folder, storage_options
+from resources.settings import lake_root, marks_folder, settings
 
 # What is configuration of Dagster is shown in its UI and kept in its run storage for ever: the home's path may be,
 # an object store's URI and options never. They are read from the environment when the lake is opened.
@@ -21,7 +21,7 @@ HOME_FIELD = "Folder of the home; the lake lies in it unless $ML_ASSETS_LAKE nam
 def lake_of(home: Path) -> Lake:
     """The lake of a home, with the options that the environment holds now."""
     root = lake_root(home)
-    return Lake.of(DeltaStore(root, storage_options(), marks_folder(root)), home / "index")
+    return Lake.of(DeltaStore(root, settings().storage, marks_folder(root, home)), home / "index")
 
 
 class LakeHandle(ConfigurableResource):

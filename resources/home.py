@@ -27,8 +27,9 @@ UNFIT = frozenset("?%=[]\\^|")
 # would start four processes a run.
 INSTANCE, IN_PROCESS = "dagster.yaml", "in_process.yaml"
 WRITTEN = """\
-# Written by ml_assets; changes are overwritten. Stock SQLite storage opens a new engine for every record it
-# writes, which was the largest cost of a range run: these classes keep one pooled engine each.
+# Written by ml_assets; changes are overwritten, unless this line is taken away: then the file is yours.
+# Stock SQLite storage opens a new engine for every record it writes, which was the largest cost of a range run:
+# these classes keep one pooled engine each.
 # One writer a table (pools): of two runs of one day begun from different inputs the later must not lose silently.
 # A crash is worth another try (run_retries), a failure of ours is not: it says what to do.
 """
@@ -49,6 +50,14 @@ class Home:
     def dagster(self) -> Path:
         """Dagster's home: `dagster.yaml` and its storage."""
         return self.path / "dagster"
+
+    @property
+    def in_process(self) -> str:
+        """The file in Dagster's home that configures its instance for runs in this process.
+
+        A person's own `dagster.yaml` holds for them too: they must end in the same storage.
+        """
+        return IN_PROCESS if _is_embedded(self.dagster / INSTANCE) else INSTANCE
 
     @property
     def mlflow(self) -> Path:
@@ -135,7 +144,14 @@ def _make(path: Path) -> None:
             raise
 
 
+def _is_embedded(file: Path) -> bool:
+    """Whether an instance's configuration is the embedded default: not there yet, or written by the platform."""
+    return not file.exists() or file.read_text().startswith(WRITTEN[: WRITTEN.index(";")])
+
+
 def _configure(dagster_home: Path) -> None:
+    if not _is_embedded(dagster_home / INSTANCE):
+        return
     for name, keeps_logs in ((INSTANCE, True), (IN_PROCESS, False)):
         settings = yaml.safe_dump(_instance(str(dagster_home), keeps_logs=keeps_logs), sort_keys=False)
         wanted = WRITTEN + settings

@@ -1,23 +1,34 @@
 """The only reader of the environment, and the only writer of what other tools read from it.
 
-What belongs here: where the home is, thread counts, telemetry switches, which warnings are not for users.
-What does not: decisions, directories being made (`home.py`).
+What belongs here: the platform's settings as one frozen value, what is secret of the environment, telemetry switches,
+which warnings are not for users.
+What does not: decisions, where a project lies (`project.py`), directories being made (`home.py`).
 """
 
+import difflib
 import os
 import re
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from ml_assets.domain.errors import HomeError
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ml_assets.domain.errors import HomeError, SettingsError
+
+PREFIX = "ML_ASSETS_"
 HOME_VARIABLE = "ML_ASSETS_HOME"
 LAKE_VARIABLE = "ML_ASSETS_LAKE"
+PROJECT_VARIABLE = "ML_ASSETS_PROJECT"
+CATALOG_VARIABLE = "ML_ASSETS_CATALOG"
 AZURE_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 STORAGE_OPTION_PREFIX = "ML_ASSETS_STORAGE_"
+# Variables of the platform's own tests are no settings.
+TEST_PREFIX = "ML_ASSETS_TEST_"
 # Words of the names of variables: with one of the first a value is a secret, with one of the second it is none.
 SECRET_WORDS = frozenset({"KEY", "SECRET", "TOKEN", "PASSWORD", "SAS", "CREDENTIAL", "CREDENTIALS", "SIGNATURE"})
 HARMLESS_WORDS = frozenset(
@@ -40,15 +51,73 @@ PROCESS_ENVIRONMENT = {
 DEVELOPERS_NOTES = (r".*is currently in (beta|preview)", "Asset job retrain_.* materializes assets with varying")
 
 
-def home_path() -> Path:
-    """The home directory: `$ML_ASSETS_HOME`, or `.ml_assets` in the checkout."""
-    chosen = os.environ.get(HOME_VARIABLE)
-    return Path(chosen).expanduser().resolve() if chosen else checkout() / ".ml_assets"
+class Settings(BaseSettings):
+    """What the environment says of the platform: every field is the variable `ML_ASSETS_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Path | None = Field(
+        default=None, description="Folder of everything that is kept; `.ml_assets` in the project when not set."
+    )
+    lake: str | None = Field(
+        default=None, description="Where the lake lies when not in the home: a folder, or an object store's URI."
+    )
+    project: Path | None = Field(
+        default=None,
+        description="Folder of the project; the nearest one upwards from the working directory when not set.",
+    )
+    catalog: str | None = Field(
+        default=None,
+        description="Package of the catalogue; the one that the project's pyproject.toml names if not set.",
+    )
+    storage: Mapping[str, str] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Options of the lake's object store, each a variable ML_ASSETS_STORAGE_<OPTION>.",
+    )
+
+    @field_validator("home", "project")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().resolve() if path else None
+
+
+def settings() -> Settings:
+    """The settings that the environment holds now, one frozen value as long as it holds the same.
+
+    Raises SettingsError for a variable that is no setting, with the known ones.
+    """
+    return _settings(tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(PREFIX))))
+
+
+@lru_cache(maxsize=8)
+def _settings(variables: tuple[tuple[str, str], ...]) -> Settings:
+    options = {
+        name.removeprefix(STORAGE_OPTION_PREFIX): value
+        for name, value in variables
+        if name.startswith(STORAGE_OPTION_PREFIX)
+    }
+    known = [f"{PREFIX}{field.upper()}" for field in Settings.model_fields if field != "storage"]
+    for name, _ in variables:
+        if name in known or name.startswith((STORAGE_OPTION_PREFIX, TEST_PREFIX)):
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise SettingsError(
+            f"the environment holds {name}, which is no setting; known are {', '.join(known)} and "
+            f"{STORAGE_OPTION_PREFIX}<OPTION>.{hint}"
+        )
+    return Settings(storage=options)
 
 
 def checkout() -> Path:
-    """The folder that holds `workspace.yaml` and the packages."""
+    """The folder that holds the platform's packages: its checkout, or where it is installed."""
     return Path(__file__).resolve().parent.parent
+
+
+def working_directory() -> Path:
+    """The folder in which the process was started."""
+    return Path.cwd()
 
 
 def lake_root(home: Path) -> str:
@@ -56,7 +125,7 @@ def lake_root(home: Path) -> str:
 
     Raises HomeError for a URI with credentials in it: it stands in messages, logs and the summary.
     """
-    chosen = os.environ.get(LAKE_VARIABLE)
+    chosen = settings().lake
     if not chosen:
         return str(home / "lake")
     if "://" in chosen:
@@ -72,34 +141,26 @@ def lake_root(home: Path) -> str:
     return chosen
 
 
-def marks_folder(root: str) -> Path:
+def marks_folder(root: str, home: Path) -> Path:
     """Where the last commits of the lake at `root` are recorded: beside a local lake, `<home>/marks` for the home's.
 
     For an object store a folder in the home: what this machine has seen.
     """
     parts = urlsplit(root)
     if "://" in root and parts.scheme != "file":
-        return home_path() / "marks" / re.sub(r"\W+", "_", root)
+        return home / "marks" / re.sub(r"\W+", "_", root)
     lake = Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(root)
     return lake.with_name("marks" if lake.name == "lake" else f"{lake.name}_marks")
 
 
-def storage_options() -> Mapping[str, str]:
-    """Object-store options for the lake: every `$ML_ASSETS_STORAGE_<NAME>` as `<NAME>`."""
-    return {
-        name.removeprefix(STORAGE_OPTION_PREFIX): value
-        for name, value in os.environ.items()
-        if name.startswith(STORAGE_OPTION_PREFIX)
-    }
-
-
 def secrets() -> list[str]:
-    """What must never be said: values of storage options, and of the clouds' own variables, that may be credentials.
+    """What must never be said: values of storage options, of the clouds' own variables, passwords in URLs.
 
     In doubt a value is one. Not hidden are options whose name says that they are none, and what is so short that hiding
     it would only garble messages.
     """
-    return [value for name, value in os.environ.items() if _is_secret(name, value)]
+    found = [value for name, value in os.environ.items() if _is_secret(name, value)]
+    return found + [password for value in os.environ.values() if "://" in value for password in _passwords(value)]
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -110,8 +171,17 @@ def _is_secret(name: str, value: str) -> bool:
     return name.startswith(CLOUDS) and len(value) >= SHORTEST_SECRET and bool(words & SECRET_WORDS)
 
 
+def _passwords(url: str) -> list[str]:
+    """The password of a URL, as it stands there and decoded; none when there is none, or what came is no URL."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return []
+    return [form for form in {password, unquote(password)} if len(form) >= SHORTEST_SECRET] if password else []
+
+
 def prepare_process(home: Path | None = None) -> None:
-    """Switch telemetry off for this process and its children; name Dagster's home when one is given.
+    """Switch telemetry off for this process and its children; name the home, and Dagster's, when one is given.
 
     Notes for developers of this platform are kept from its users: what of Dagster is preview or beta.
     """
@@ -124,7 +194,14 @@ def prepare_process(home: Path | None = None) -> None:
         os.environ[HOME_VARIABLE] = str(home)
 
 
-def child_environment(home: Path) -> dict[str, str]:
-    """The environment for a process that works on `home`."""
+def child_environment(home: Path, project: Path | None = None) -> dict[str, str]:
+    """The environment for a process that works on `home`, of the project in the given folder."""
     prepare_process(home)
+    if project is not None:
+        os.environ[PROJECT_VARIABLE] = str(project)
     return dict(os.environ)
+
+
+def variable(name: str) -> str | None:
+    """What a variable that a declaration names holds (a database's URL); None when it is not set or empty."""
+    return os.environ.get(name) or None

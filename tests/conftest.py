@@ -21,23 +21,23 @@ from resources.settings import DEVELOPERS_NOTES, prepare_process
 if TYPE_CHECKING:
     from short_year import Platform
 
-_importing: list[tempfile.TemporaryDirectory[str]] = []
+_homes: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives the code location a home of its own, for its import opens one; quiets Dagster's preview notes."""
+    """Names a home that is nobody's, should a test forget its own; quiets Dagster's preview notes."""
     # Before scikit-learn is imported: its threads would wait by spinning, several times slower on a busy machine.
     prepare_process()
-    _importing.append(tempfile.TemporaryDirectory(prefix="ml-assets-tests-"))
-    os.environ["ML_ASSETS_HOME"] = str(Path(_importing[0].name) / "home")
+    _homes.append(tempfile.TemporaryDirectory(prefix="ml-assets-tests-"))
+    os.environ["ML_ASSETS_HOME"] = str(Path(_homes[0].name) / "home")
     for note in DEVELOPERS_NOTES:
         config.addinivalue_line("filterwarnings", f"ignore:{note}")
 
 
 def pytest_unconfigure() -> None:
-    """Removes the home of the import."""
-    while _importing:
-        _importing.pop().cleanup()
+    """Removes that home."""
+    while _homes:
+        _homes.pop().cleanup()
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,9 @@
 from short_year import short_catalog
 
 from ml_assets.definitions import build_defs, resources_of
-from resources.home import open_home
-from resources.settings import home_path, prepare_process
+from resources.home import Home
+from resources.project import this_project
+from resources.settings import prepare_process
 
 prepare_process()
-defs = build_defs(short_catalog(), resources_of(open_home(home_path())))
+defs = build_defs(short_catalog(), resources_of(Home(this_project().home)))

@@ -59,7 +59,7 @@ def test_every_file_of_the_catalogue_is_reflected(catalog):
     for kind in ("sources", "features", "outcomes", "models"):
         files = {path.stem for path in (folder / kind).glob("*.py")} - {"__init__"}
         spec_type = type(next(iter(getattr(catalog, kind).values())))
-        found = vars(import_module("ml_assets.catalog"))["_declared"](kind, spec_type)
+        found = vars(import_module("ml_assets.catalog"))["_declared"]("ml_assets.catalog", kind, spec_type)
         assert {where.rsplit(".", 1)[1] for where, _ in found} == files
 
 

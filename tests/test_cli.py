@@ -258,6 +258,7 @@ def test_a_declaration_is_wrong(tmp_path: Path, declaration: str, sentence: str)
     """In a copy of the packages, with one more file in the catalogue, as a newcomer would add it."""
     for package in ("ml_assets", "partitions", "resources", "sensors"):
         shutil.copytree(ROOT / package, tmp_path / "checkout" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "checkout")
     added = tmp_path / "checkout" / "ml_assets" / "catalog" / "features" / "added.py"
     added.write_text(declaration)
     home = tmp_path / "home"

@@ -352,7 +352,7 @@ def test_marks_lie_beside_a_local_lake_and_in_the_home_for_an_object_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, marks: str
 ) -> None:
     monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
-    assert marks_folder(root.format(tmp_path)) == Path(marks.format(tmp_path))
+    assert marks_folder(root.format(tmp_path), tmp_path / "home") == Path(marks.format(tmp_path))
 
 
 def test_the_platforms_own_doors_to_the_lake_keep_marks(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ REFUSED_OR_NOT = """
 from dagster import DagsterInstance
 from ml_assets.serve import refuse_second_daemon
 from resources.home import open_home
-from resources.settings import home_path
-home = open_home(home_path())
+from resources.project import this_project
+home = open_home(this_project().home)
 with DagsterInstance.from_config(str(home.dagster)) as instance:
     refuse_second_daemon(instance, home)
 print("free")

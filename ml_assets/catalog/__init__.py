@@ -1,6 +1,7 @@
 """What exists: sources, feature groups, outcomes and models, one declaration a file.
 
-What belongs here: declarations and each one's pure function; a new file is found, not registered.
+What belongs here: reading a catalogue's package, which may be anybody's; beside it the example, a year of flights:
+declarations and each one's pure function; a new file is found, not registered.
 What does not: Dagster, I/O, paths, the environment.
 """
 
@@ -8,6 +9,7 @@ import difflib
 import pkgutil
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TypeVar
 
@@ -19,20 +21,37 @@ from ml_assets.domain.ingestion import EVENT_TIME, delivered_types, event_types,
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, FeatureGroupSpec, ModelSpec, OutcomeSpec, SourceSpec
 
+FOLDERS = ("sources", "features", "outcomes", "models")
 SpecT = TypeVar("SpecT", SourceSpec, FeatureGroupSpec, OutcomeSpec, ModelSpec)
 
 
-def load_catalog() -> Catalog:
-    """Everything declared in the folders beside this file, cross-checked.
+def load_catalog(package: str = __name__) -> Catalog:
+    """Everything declared in the folders of a catalogue's package, cross-checked; the example's when none is named.
 
-    Raises CatalogError naming the file, the name that came and the known names.
+    A folder that is not there declares nothing. Raises CatalogError naming the file, the name that came and the known
+    names.
     """
+    if not _exists(package):
+        raise CatalogError(
+            f"the catalogue's package {package!r} is not found; wanted a folder of that name in the project, with "
+            f"{', '.join(FOLDERS)} in it, or an installed package."
+        )
     return build_catalog(
-        sources=_declared("sources", SourceSpec),
-        features=_declared("features", FeatureGroupSpec),
-        outcomes=_declared("outcomes", OutcomeSpec),
-        models=_declared("models", ModelSpec),
+        sources=_declared(package, "sources", SourceSpec),
+        features=_declared(package, "features", FeatureGroupSpec),
+        outcomes=_declared(package, "outcomes", OutcomeSpec),
+        models=_declared(package, "models", ModelSpec),
     )
+
+
+def _exists(package: str) -> bool:
+    """Whether a package can be found; what fails inside the packages around it is raised."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError as error:
+        if error.name and (package == error.name or package.startswith(f"{error.name}.")):
+            return False
+        raise
 
 
 def build_catalog(
@@ -104,14 +123,16 @@ def _check_model(model: ModelSpec, catalog: Catalog) -> None:
             _known(key, offered, f"{where}, entity of group {group_spec.name!r}", "spine column")
 
 
-def _declared(folder: str, kind: type[SpecT]) -> list[tuple[str, SpecT]]:
-    package = import_module(f"{__name__}.{folder}")
+def _declared(catalog: str, folder: str, kind: type[SpecT]) -> list[tuple[str, SpecT]]:
+    if not _exists(f"{catalog}.{folder}"):
+        return []
+    package = import_module(f"{catalog}.{folder}")
     modules = [import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
     found = [(module.__name__, spec) for module in modules for spec in _specs_in(module, kind)]
     for module in modules:
         if not _specs_in(module, kind):
             raise CatalogError(
-                f"{module.__name__} declares no {kind.__name__}. Every file in catalog/{folder}/ must assign "
+                f"{module.__name__} declares no {kind.__name__}. Every file in {folder}/ must assign "
                 f"at least one {kind.__name__} to a name at module level."
             )
     return found

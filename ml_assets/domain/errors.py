@@ -33,6 +33,10 @@ class ToolError(MlAssetsError):
     """Dagster or MLflow does not take what the platform relies on; their versions are pinned for that reason."""
 
 
+class SettingsError(MlAssetsError):
+    """What the environment or a project's pyproject.toml says of the platform is misspelt, missing or of no use."""
+
+
 class HomeError(MlAssetsError):
     """The home directory cannot be used: unwritable, half-written, of another layout, in use."""
 
