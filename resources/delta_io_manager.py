@@ -75,7 +75,10 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Rows this run has just written, so that its own later steps need not read them back."""
+    """Rows this run has just written, so that its own later steps need not read them back.
+
+    `days` are those that were accepted; the rows may be those of refused days as well, which are never handed on.
+    """
 
     version: int
     days: frozenset[date]
@@ -90,7 +93,8 @@ class Written:
         stored = frame.rows.collect_schema()
         if frame.version != self.version or not frame.days <= self.days or dict(stored) != dict(self.rows.schema):
             return frame
-        rows = self.rows if frame.days == self.days else self.rows.filter(pl.col(DAY).is_in(list(frame.days)))
+        whole = frame.days.issuperset(self.rows[DAY].unique())
+        rows = self.rows if whole else self.rows.filter(pl.col(DAY).is_in(list(frame.days)))
         return replace(frame, rows=rows.lazy().select(stored.names()))
 
 

@@ -2,9 +2,9 @@
 
 What belongs here: the only door to the lake, free of Dagster: absence told from damage, schema and day
 guards, the replacing write and its retries, pruned reads, upkeep.
-What does not: files and rows (`day_files.py`, `table_snapshot.py`), types (`stored_schema.py`), what was lost
-(`table_marks.py`), which days of which asset are read or written and what a run records about it
-(`resources/delta_io_manager.py`), and any judgement about the values.
+What does not: files and rows (`day_files.py`, `table_snapshot.py`), types (`stored_schema.py`), days in words
+(`named_days.py`), what was lost (`table_marks.py`), which days of which asset are read or written and what a run
+records about it (`delta_io_manager.py`), and any judgement about the values.
 """
 
 import json
@@ -27,14 +27,13 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from ml_assets.domain.errors import (
     CommitConflictError,
-    EmptyDayError,
     LogLostError,
     MlAssetsError,
-    RowsOutsideDaysError,
     StorageError,
     TableUnreadableError,
 )
 from resources.day_files import DAY, DayFile, DayFiles, counted
+from resources.named_days import check_days, day_counts, days_text, named_days, predicate_of
 from resources.stored_schema import delta_schema, in_stored_types, layout_fault, schema_after
 from resources.table_folder import TableFolder
 from resources.table_marks import STATED, Contents, Mark, Marks, cut_off, files_of, log_file, what_is_lost
@@ -194,13 +193,13 @@ class DeltaStore:
             StorageError: no day or a malformed one is named, a type cannot be stored, or the store failed.
         """
         uri = self.uri(table)
-        wanted = _named_days(uri, days)
+        wanted = named_days(uri, days)
         if allow_empty_days and keep_empty_days:
             raise StorageError(f"{uri}: a day without rows is either deleted or kept empty; name one of the two")
         rows = in_stored_types(uri, frame)
         may_be_empty = allow_empty_days or keep_empty_days
         if isinstance(rows, pl.DataFrame):
-            _check_days(uri, _rows_by_day(rows), wanted, may_be_empty=may_be_empty)
+            check_days(uri, day_counts(rows), wanted, may_be_empty=may_be_empty)
         kept = wanted if keep_empty_days else []
         asked = _DayWrite(table, rows, wanted, kept, may_be_empty, commit_metadata, add_columns)
         written = DayFiles(self._folder(table))
@@ -363,7 +362,7 @@ class DeltaStore:
             schema = schema_after(uri, delta, given, asked.add_columns)
             if files is None:
                 files = _filed(uri, written, asked, schema)
-                _check_days(uri, counted(files), wanted, may_be_empty=asked.may_be_empty)
+                check_days(uri, counted(files), wanted, may_be_empty=asked.may_be_empty)
             try:
                 self._write(delta, schema, files, asked)
             except CommitFailedError as error:
@@ -372,11 +371,11 @@ class DeltaStore:
             except Exception as error:
                 # Whether the commit landed is not known, so its files stay.
                 written.begun.clear()
-                raise StorageError(f"{uri}: writing {_days_text(wanted)}: {said(error)}") from error
+                raise StorageError(f"{uri}: writing {days_text(wanted)}: {said(error)}") from error
             else:
                 return _commit_of(table, read_version + 1, files, wanted, schema)
         raise CommitConflictError(
-            f"{uri}: {_TRIES} tries to write {_days_text(wanted)} each met another writer's commit; nothing "
+            f"{uri}: {_TRIES} tries to write {days_text(wanted)} each met another writer's commit; nothing "
             f"was written. Let writers of the same days run one after another. The last: {said(refusal)}"
         ) from refusal
 
@@ -392,7 +391,7 @@ class DeltaStore:
         The commit is the version after the one that `delta` was opened at, or none: what it removes is what
         that version holds, so that nothing of another writer can stay beside it or go unseen.
         """
-        told = {"operationParameters": {"mode": "Overwrite", "predicate": _predicate(asked.days)}}
+        told = {"operationParameters": {"mode": "Overwrite", "predicate": predicate_of(asked.days)}}
         days = set(asked.days)
         before = files_of(delta)
         kept = [each for each in before if each[1] not in days]
@@ -521,54 +520,6 @@ def _left_behind(uri: str) -> str | None:
     return None if data is None else f"data files without a log, such as {data.relative_to(path)}"
 
 
-def _named_days(uri: str, days: Sequence[date]) -> list[date]:
-    if not days:
-        raise StorageError(f"{uri}: no day is named, so there is nothing to replace")
-    if odd := [day for day in days if type(day) is not date]:
-        raise StorageError(f"{uri}: {odd[0]!r} is no datetime.date")
-    return sorted(set(days))
-
-
-def _runs(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Half-open ranges that hold exactly the given days, which are sorted and distinct."""
-    named = set(days)
-    starts = [day for day in days if day - _ONE_DAY not in named]
-    ends = [day + _ONE_DAY for day in days if day + _ONE_DAY not in named]
-    return list(zip(starts, ends, strict=True))
-
-
-def _predicate(days: Sequence[date]) -> str:
-    ranges = (f"({DAY} >= '{start}' AND {DAY} < '{end}')" for start, end in _runs(days))
-    return " OR ".join(ranges)
-
-
-def _days_text(days: Sequence[date]) -> str:
-    texts = [str(start) if end == start + _ONE_DAY else f"[{start}, {end})" for start, end in _runs(days)]
-    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
-
-
-def _rows_by_day(rows: pl.DataFrame) -> dict[date | None, int]:
-    return dict(rows.group_by(DAY).len().iter_rows())
-
-
-def _check_days(uri: str, held: Mapping[date | None, int], wanted: Sequence[date], *, may_be_empty: bool) -> None:
-    outside = {day: held[day] for day in held.keys() - set(wanted)}
-    if outside:
-        texts = [f"no day ({outside.pop(None)} rows)"] if None in outside else []
-        texts += [f"{day} ({count} rows)" for day, count in sorted(outside.items())[:5]]
-        texts += [f"{len(outside) - 5} more days"] if len(outside) > 5 else []
-        raise RowsOutsideDaysError(
-            f"{uri}: the write covers {_days_text(wanted)}, the frame also holds {', '.join(texts)}; nothing "
-            "was written. Cut the output to the days, or name them"
-        )
-    empty = [day for day in wanted if not held.get(day)]
-    if empty and not may_be_empty:
-        raise EmptyDayError(
-            f"{uri}: no rows for {_days_text(empty)}; nothing was written. Leave those days out, or say that "
-            "they may be empty"
-        )
-
-
 def _filed(uri: str, written: DayFiles, asked: _DayWrite, schema: pl.Schema) -> list[DayFile]:
     """The files of the asked rows, and one without rows for each kept day that has none."""
     rows, columns = asked.rows, [name for name in schema if name != DAY]
@@ -581,7 +532,7 @@ def _filed(uri: str, written: DayFiles, asked: _DayWrite, schema: pl.Schema) -> 
         return files + written.empty(sorted(set(asked.kept) - counted(files).keys()), schema)
     except failures as error:
         raise StorageError(
-            f"{uri}: the files of {_days_text(asked.days)} cannot be written: {said(error)}. Nothing was committed"
+            f"{uri}: the files of {days_text(asked.days)} cannot be written: {said(error)}. Nothing was committed"
         ) from error
 
 

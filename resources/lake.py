@@ -20,7 +20,9 @@ from ml_assets.domain.errors import TableUnreadableError
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.planning import DayRecords, day_records
 from resources.delta_store import DeltaStore, TableSnapshot
+from resources.named_days import check_days, day_counts
 from resources.records import DayNote, RecordIndex, as_metadata, withdrawal
+from resources.stored_schema import in_stored_types
 from resources.table_snapshot import READ_FAILURES
 
 REASONS = "reasons"
@@ -161,13 +163,18 @@ class Lake:
         A day whose content is what is stored is recorded, not rewritten. Refusals and quarantined rows are committed
         before the accepted days, and what was refused and is accepted now is cleared after them: killed in between, a
         day is red too long, never green too early.
+
+        Raises:
+            RowsOutsideDaysError: rows of days that were not judged, or without a day; nothing was written.
+            SchemaChangeRefusedError, StorageError: the rows are not what the table may hold.
         """
+        rows = self._fit(table, batch) if batch.accepted else batch.rows
         self._quarantine(table, batch, metadata)
         self._refuse(table, batch, read, metadata)
         accepted = batch.accepted
         if not accepted:
             return None
-        rows = batch.rows.filter(pl.col(DAY).is_in(accepted)) if DAY in batch.rows.columns else batch.rows
+        rows = rows.filter(pl.col(DAY).is_in(accepted))
         hashes = content_hashes(rows, leave_out=batch.leave_out, days=accepted)
         stored = self.store.snapshot(table)
         held = stored.days() if stored else frozenset()
@@ -219,6 +226,13 @@ class Lake:
         """The stored columns of a table and their types; none for an absent table."""
         snapshot = self.store.snapshot(table)
         return snapshot.schema() if snapshot else {}
+
+    def _fit(self, table: str, batch: DayBatch) -> pl.DataFrame:
+        """The rows in the types that are stored; a row of a day that nobody judged is refused, never left out."""
+        uri = self.store.uri(table)
+        rows = in_stored_types(uri, batch.rows)
+        check_days(uri, day_counts(rows), sorted(batch.judged), may_be_empty=True)
+        return rows
 
     def _refuse(self, table: str, batch: DayBatch, read: Read, metadata: Mapping[str, str]) -> None:
         # A blocked day may hold rows of an earlier run: what reads it must leave it out like a red one.

@@ -6,13 +6,15 @@ What does not: rows and days (`delta_store.py`).
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import polars as pl
 from deltalake import DeltaTable, Schema
 
 from ml_assets.domain.errors import RowsOutsideDaysError, SchemaChangeRefusedError, StorageError
 from resources.day_files import DAY
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 _KEPT_TYPES = frozenset(
     {
@@ -59,7 +61,7 @@ def layout_fault(delta: DeltaTable) -> str | None:
     return None
 
 
-def in_stored_types(uri: str, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame | pl.LazyFrame:
+def in_stored_types(uri: str, frame: Frame) -> Frame:
     """The frame with every column in a type that the lake keeps without loss."""
     given = frame.collect_schema()
     if DAY not in given:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.__main__ import main
+from ml_assets.__main__ import SHORT, main
 from resources.home import FOLDERS, LAYOUT, MARKER, open_home
 from resources.settings import HOME_VARIABLE
 
@@ -124,15 +124,25 @@ def test_the_archive_is_missing_or_truncated(
     assert tree(home, without="dagster") == before
 
 
-def test_an_extract_is_missing(replayed_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused) -> None:  # type: ignore[no-untyped-def]
+def test_an_extract_is_missing(
+    replayed_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The day is refused, with the reason, and that is no success; what it held stays."""
     path = tmp_path / "home"
     shutil.copytree(replayed_home, path)
     monkeypatch.setenv(HOME_VARIABLE, str(path))
     extract = path / "extracts" / "flights" / f"{DAY}.parquet"
     extract.unlink()
     before = tree(path / "lake" / "events")
-    said = refused("run", "events/flights", DAY)
-    assert f"no extract at {extract}; deliver it and rerun this day" in said
+    capsys.readouterr()
+    assert main(["run", "events/flights", DAY]) == SHORT
+    told = capsys.readouterr()
+    assert told.err == ""
+    counted, ended = told.out.splitlines()
+    assert counted == (
+        f"1 day refused, first events/flights {DAY}: no extract at {extract}; deliver it and rerun this day"
+    )
+    assert "not all days are good" in ended
     assert tree(path / "lake" / "events") == before
 
 
@@ -222,10 +232,13 @@ def test_nothing_else_is_said_in_a_process_of_its_own(home: Path) -> None:
         text=True,
         check=False,
     )
-    assert ran.returncode == 1
-    assert ran.stdout == ""
-    assert len(ran.stderr.splitlines()) == 1, ran.stderr
-    assert "champions/disruption of 2013-03-04 is not there" in ran.stderr
+    assert ran.returncode == SHORT
+    assert ran.stderr == ""
+    said = ran.stdout.splitlines()
+    assert said[0] == (
+        "1 day blocked, first retrain_decisions/disruption 2013-03-05: champions/disruption of 2013-03-04 is not there"
+    )
+    assert " ".join(said[1:]).startswith("retrain_decisions/disruption over [2013-03-05, 2013-03-06): not all days are")
 
 
 DOUBLED = """

@@ -21,11 +21,11 @@ from ml_assets.launch import Launcher
 from partitions import DayRange
 from resources.home import open_home
 from resources.settings import checkout, child_environment
+from sensors.retrain import SENSOR, TRAINING_STAGES
 
 MODEL = "disruption"
 FIRST, TRAINED, DRIFTED = date(2013, 1, 1), date(2013, 2, 1), date(2013, 2, 14)
 NEXT = DRIFTED + timedelta(days=1)
-SENSOR = f"retrain_{MODEL}_on_decision"
 PATIENCE_S = 240
 
 pytestmark = pytest.mark.xdist_group("daemon")
@@ -64,7 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     launcher.run(["outcomes/disrupted"], history)
     launcher.run([f"champions/{MODEL}"], DayRange(FIRST, TRAINED))
     launcher.run([f"retrain_decisions/{MODEL}"], DayRange(FIRST, TRAINED + timedelta(days=1)))
-    launcher.retrain(MODEL, TRAINED)
+    launcher.run([f"{stage}/{MODEL}" for stage in TRAINING_STAGES], DayRange(TRAINED, TRAINED + timedelta(days=1)))
     _serve_and_report(launcher, DayRange(TRAINED, DRIFTED))
     launcher.run([f"retrain_decisions/{MODEL}"], DayRange(TRAINED + timedelta(days=1), DRIFTED + timedelta(days=1)))
     log = folder / "daemon.log"

@@ -218,6 +218,15 @@ def test_rows_of_days_outside_the_run_are_refused(tmp_path: Path) -> None:
     assert ours(tmp_path / LAKE, ROWS) == dict.fromkeys(TEN, 0)
 
 
+def test_rows_without_a_day_are_refused(tmp_path: Path) -> None:
+    """They are left out of every comparison with days, so a filter would drop them without a word."""
+    dayless = pl.DataFrame({DAY: [None], "mark": [1]}, schema={DAY: pl.Date, "mark": pl.Int64})
+    said = error_of(run(tmp_path, TEN[:2], writing(lambda days: pl.concat([rows_of(days), dayless]))))
+    assert RowsOutsideDaysError.__name__ in said
+    assert "no day (1 rows)" in said
+    assert not (tmp_path / LAKE / "public").exists()
+
+
 def test_verdicts_of_days_outside_the_run_are_refused(tmp_path: Path) -> None:
     said = error_of(run(tmp_path, TEN[:2], writing(rows_of, judged=TEN[:3])))
     assert "outside the run's [2013-02-01, 2013-02-03)" in said

@@ -15,7 +15,6 @@ import delta_writers
 import polars as pl
 import pytest
 from dagster import build_init_resource_context
-from dagster_deltalake import LocalConfig
 from delta_writers import FIRST, KILLED_DAYS, rows_of
 from deltalake import DeltaTable, write_deltalake
 
@@ -356,17 +355,15 @@ def test_marks_lie_beside_a_local_lake_and_in_the_home_for_an_object_store(
 
 
 def test_the_platforms_own_doors_to_the_lake_keep_marks(tmp_path: Path) -> None:
-    root = str(tmp_path / "lake")
-    stores = [LakeHandle(root_uri=root).lake().store, door_of_runs(root)]
+    stores = [LakeHandle(home=str(tmp_path)).lake().store, door_of_runs(tmp_path)]
     for store in stores:
         store.replace_days(TABLE, rows_of(DAYS[:1], 3, 0), DAYS[:1])
     assert Marks(tmp_path / "marks").read(TABLE) is not None
-    shutil.rmtree(root)
+    shutil.rmtree(tmp_path / "lake")
     for store in stores:
         refused(store, "the whole table is gone")
 
 
-def door_of_runs(root: str) -> DeltaStore:
+def door_of_runs(home: Path) -> DeltaStore:
     """The store behind the IO manager."""
-    io = DeltaDaysIO(root_uri=root, storage_options=LocalConfig()).create_io_manager(build_init_resource_context())
-    return io._lake.store
+    return DeltaDaysIO(home=str(home)).create_io_manager(build_init_resource_context()).lake.store

@@ -55,6 +55,11 @@ class DayBatch:
     notes: Mapping[date, Mapping[str, object]] = field(default_factory=dict)
 
     @property
+    def judged(self) -> frozenset[date]:
+        """Every day something was found out about; rows of any other day have no place in the batch."""
+        return frozenset(self.verdicts) | frozenset(self.blocked) | frozenset(self.empty)
+
+    @property
     def accepted(self) -> list[date]:
         """The days that may be written, in order: those judged good, and those with nothing to compute."""
         return sorted({day for day, verdict in self.verdicts.items() if verdict.passed} | set(self.empty))
