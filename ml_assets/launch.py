@@ -33,6 +33,8 @@ COMMAND_LINE = "ml-assets"
 DONE, UNCHANGED, EMPTY, KEPT, REFUSED, BLOCKED = "done", "unchanged", "empty", "kept", "refused", "blocked"
 OUTCOMES = (DONE, UNCHANGED, EMPTY, KEPT, REFUSED, BLOCKED)
 SHORT = {DONE, UNCHANGED}
+# Ctrl-C as Python and as Dagster say it; a run that does not raise hands on their names only.
+INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 
 
 @dataclass(frozen=True)
@@ -174,16 +176,17 @@ def _in_process(job: Any, instance: DagsterInstance, **arguments: Any) -> RunRep
     # Dagster ends a run at the first step that raises when asked to raise: then other branches would not be computed.
     with gathered() as raised:
         result = job.execute_in_process(instance=instance, raise_on_error=False, **arguments)
-    report = _report(result)
+    steps = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    # The run's own failure says why it ended when no step does.
+    own = [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
+    if any(error.cls_name in INTERRUPTIONS for failure in (*steps, *own) for error in _chain(failure)):
+        raise KeyboardInterrupt
     for error in raised:
         if not isinstance(error, DaysRefusedError):
             raise error
-    failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    for failure in failures:
+    for failure in steps or own:
         _raise_unless_refused(failure, result.run_id)
-    if not result.success and not failures:
-        raise RunFailedError(f"run {result.run_id} failed before any step began; see it in the UI (make ui).")
-    return report
+    return _report(result)
 
 
 def _report(result: Any) -> RunReport:

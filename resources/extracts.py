@@ -68,12 +68,16 @@ class Extracts:
     def _landed(self, source: SourceSpec) -> bool:
         folder = self.root / source.name
         try:
-            return folder.is_dir()
+            landed = folder.is_dir()
+            if landed:
+                # Asks whether files in it can be reached: a closed folder must not pass for days without an extract.
+                os.stat(f"{folder}{os.sep}.")  # noqa: PTH116  pathlib takes the dot away
         except OSError as error:
             raise SourceError(
                 f"source {source.name!r}: its extracts at {folder} cannot be looked at ({told_of(error)}). "
                 "Give the platform's user access to the folder and rerun."
             ) from error
+        return landed
 
     def read(self, source: SourceSpec, days: Iterable[date]) -> ReadExtracts:
         """The extracts of the given days, each on its own; a missing or unreadable day is named, not fatal.

@@ -4,6 +4,7 @@ What belongs here: damaged databases, full disks, things in the way, odd homes, 
 What does not: bad arguments (`test_cli.py`), bad days (`test_bad_days.py`).
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -161,23 +162,29 @@ def test_a_file_where_the_extracts_of_a_source_are_wanted(tmp_path: Path) -> Non
     assert "move it away" in said
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="another user is wanted to be refused")
-def test_extracts_without_permission(used: Path) -> None:
-    for path in (used.parent, *used.rglob("*")):
-        os.chown(path, 65534, 65534)
-    os.chown(used, 65534, 65534)
+def under_permissions() -> None:
+    """Takes from this process what lets root read everything, for what it executes."""
+    if os.geteuid() == 0:
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            if ctypes.CDLL(None, use_errno=True).prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+                raise OSError(ctypes.get_errno(), "permissions cannot be made to bind root")
+
+
+@pytest.fixture
+def locked(used: Path) -> Iterator[Path]:
+    """The weather extracts of a home, closed to everybody; that they are is seen to first."""
     extracts = used / "extracts" / "weather"
-    os.chown(extracts, 0, 0)
-    extracts.chmod(0o700)
-    if not _reaches(used):
-        pytest.skip("another user cannot reach the tests' folder")
-    said = sentence(ml_assets(used, *WEATHER, user=65534, group=65534))
-    assert str(extracts) in said
+    extracts.chmod(0)
+    looked = subprocess.run(["ls", str(extracts)], preexec_fn=under_permissions, check=False, capture_output=True)
+    assert looked.returncode, "permissions do not bind here, and the test would show nothing"
+    yield extracts
+    extracts.chmod(0o755)
 
 
-def _reaches(path: Path) -> bool:
-    looked = subprocess.run(["ls", str(path)], user=65534, check=False, capture_output=True)
-    return looked.returncode == 0
+def test_extracts_without_permission(used: Path, locked: Path) -> None:
+    said = sentence(ml_assets(used, *WEATHER, preexec_fn=under_permissions))
+    assert str(locked) in said
+    assert "access" in said
 
 
 def lost(file: Path) -> None:
