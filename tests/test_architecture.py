@@ -196,10 +196,8 @@ OUTSIDE_THE_TREE = {
     # How an import is refused.
     ("ml_assets.domain.training", "ImportError"),
     # A signal, not an error.
+    ("ml_assets.launch", "KeyboardInterrupt"),
     ("ml_assets.serve", "KeyboardInterrupt"),
-    # Caught in the same file, where a day is told to be unreadable.
-    ("resources.extracts", "FileNotFoundError"),
-    ("resources.extracts", "InvalidOperationError"),
 }
 
 
