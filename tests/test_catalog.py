@@ -190,7 +190,13 @@ def test_a_spine_that_has_not_one_row_an_event_is_refused(catalog):
 
 
 def test_an_entity_key_that_the_spine_lacks_is_refused(catalog):
-    pilots = replace(catalog.features["carrier_delays"], name="pilots", entity=("pilot",))
+    carriers = catalog.features["carrier_delays"]
+    pilots = replace(
+        carriers,
+        name="pilots",
+        entity=("pilot",),
+        compute=lambda events: carriers.compute(events).rename({"carrier": "pilot"}),
+    )
     features = [(f"catalog/features/{name}.py", spec) for name, spec in {**catalog.features, "pilots": pilots}.items()]
     model = replace(MODEL, features=("pilots.landed",), categorical=())
     message = message_of(lambda: rebuilt(catalog, features=features, models=[("catalog/models/disruption.py", model)]))

@@ -21,6 +21,7 @@ from skops.io import dumps
 
 from ml_assets.catalog.models.disruption import MODEL
 from ml_assets.domain.errors import ArtefactError
+from ml_assets.domain.feature_types import MOST_CATEGORIES
 from ml_assets.domain.specs import GradientBoosting
 from ml_assets.domain.training import Candidate, TrainingError, fit_candidate, libraries, load_pipeline, score
 
@@ -61,6 +62,18 @@ def rows(seed: int, number: int = 800) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def candidate() -> Candidate:
     return fit_candidate(SMALL, rows(1), rows(2), seed=7)
+
+
+@pytest.mark.parametrize("number", [MOST_CATEGORIES, MOST_CATEGORIES + 1])
+def test_more_categories_than_the_family_takes_are_refused_by_name(number):
+    """It used to be an error of scikit-learn's about a feature by its index."""
+    airlines = [f"a{place % number}" if place % number else None for place in range(3 * number)]
+    many = rows(1, 3 * number).with_columns(pl.Series("fleet__airline", airlines))
+    if number <= MOST_CATEGORIES:
+        assert fit_candidate(SMALL, many, rows(2), seed=7).scores.size
+        return
+    with pytest.raises(TrainingError, match=f"fleet__airline has {number} categories, an absent value being one"):
+        fit_candidate(SMALL, many, rows(2), seed=7)
 
 
 # --- the same fit -----------------------------------------------------------------------------------------

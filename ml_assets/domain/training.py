@@ -20,6 +20,7 @@ import polars as pl
 
 from ml_assets.domain.content import fingerprint
 from ml_assets.domain.errors import ArtefactError, MlAssetsError
+from ml_assets.domain.feature_types import MOST_CATEGORIES
 from ml_assets.domain.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -64,11 +65,12 @@ def fit_candidate(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame,
 
     Encoders are fitted on `train` and travel with the pipeline. A column without a single value in `train` is
     left out and has no importance. Importances are the rise in log loss on `held_out` when a column is
-    permuted, floored at 0, scaled to sum to 1. Raises TrainingError when a frame lacks a column or a class, or
-    no column has a value.
+    permuted, floored at 0, scaled to sum to 1. Raises TrainingError when a frame lacks a column or a class, a
+    column has too many categories, or no column has a value.
     """
     for name, frame in (("train", train), ("held out", held_out)):
         _refuse_unfit(model, name, frame)
+    _refuse_too_many_categories(model, train)
     valued = _valued_columns(model, train)
     pipeline = _pipeline(model, seed, valued)
     pipeline.fit(train.select(model.feature_columns), train["label"].to_numpy())
@@ -175,6 +177,15 @@ def _refuse_unfit(model: ModelSpec, name: str, frame: pl.DataFrame) -> None:
     labels = sorted(frame["label"].unique().to_list(), key=str)
     if labels != [0, 1]:
         raise TrainingError(f"{where}: the labels of {frame.height} rows are {labels[:5]}, wanted both 0 and 1.")
+
+
+def _refuse_too_many_categories(model: ModelSpec, train: pl.DataFrame) -> None:
+    for column in model.categorical_columns:
+        if (categories := train[column].n_unique()) > MOST_CATEGORIES:
+            raise TrainingError(
+                f"model {model.name!r}, train rows: {column} has {categories} categories, an absent value being one, "
+                f"wanted at most {MOST_CATEGORIES}: put rare ones together where they are computed, or leave it out."
+            )
 
 
 def _valued_columns(model: ModelSpec, train: pl.DataFrame) -> tuple[str, ...]:
