@@ -1,7 +1,7 @@
 """Date-locked extracts: what a source delivered for a day, one file a day, never read as "the latest".
 
-What belongs here: landing a shipped archive once, reading the extracts of days.
-What does not: what a good row is (`ml_assets/domain/contracts.py`).
+What belongs here: keeping what an origin delivered, landing a shipped archive once, reading the extracts of days.
+What does not: asking an origin (`origins.py`), what a good row is (`ml_assets/domain/contracts.py`).
 """
 
 import hashlib
@@ -21,7 +21,9 @@ from polars.exceptions import PanicException
 from ml_assets.domain.errors import ExtractError, SourceError
 from ml_assets.domain.ingestion import told_of
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.specs import Archive, SourceSpec
+from ml_assets.domain.origins import Archive, DropFolder
+from ml_assets.domain.specs import SourceSpec
+from resources.origins import fetched, parquet_rows
 
 NULLS = ["", "NA"]
 
@@ -44,7 +46,7 @@ class Extracts:
         """Where the extract of a day lies."""
         return self.root / source / f"{day}.parquet"
 
-    def land(self, source: SourceSpec) -> None:
+    def land(self, source: SourceSpec, archive: Archive) -> None:
         """The source's archive is split into one file a day, once; a landed source is left alone.
 
         All days appear together: they are written aside and moved in one rename. Raises SourceError when
@@ -52,7 +54,7 @@ class Extracts:
         """
         if self._landed(source):
             return
-        rows = source.prepare(_tables(source.archive, source.name)).collect()
+        rows = archive.prepare(_tables(archive, source.name)).collect()
         self.root.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{source.name}-", dir=self.root))
         try:
@@ -82,38 +84,55 @@ class Extracts:
     def read(self, source: SourceSpec, days: Iterable[date]) -> ReadExtracts:
         """The extracts of the given days, each on its own; a missing or unreadable day is named, not fatal.
 
-        Raises SourceError when the archive they are cut from is missing or not the pinned one.
+        What an origin delivers for a day is asked for once and kept: reading it again asks nobody. Raises SourceError
+        when the archive that days are cut from is missing or not the pinned one, or the origin cannot be asked.
         """
-        self.land(source)
+        if isinstance(source.origin, Archive):
+            self.land(source, source.origin)
         rows: dict[date, pl.DataFrame] = {}
         unreadable: dict[date, str] = {}
         for day in days:
             try:
+                self._keep(source, day)
                 rows[day] = _read(self.path(source.name, day))
             except ExtractError as error:
                 unreadable[day] = str(error)
         return ReadExtracts(rows, unreadable)
 
+    def _keep(self, source: SourceSpec, day: date) -> None:
+        """Keeps what the origin holds for a day that has no extract yet, whole or not at all."""
+        path = self.path(source.name, day)
+        if isinstance(source.origin, Archive) or path.exists():
+            return
+        delivered = fetched(source.origin, source, day)
+        if delivered is None:
+            asked = f" ({source.origin.of(day)})" if isinstance(source.origin, DropFolder) else ""
+            raise ExtractError(
+                f"nothing was delivered for {day}{asked}, and there is no extract at {path}; deliver it "
+                "and rerun this day"
+            )
+        write_whole(delivered.rows, path)
+
+
+def write_whole(rows: pl.DataFrame, path: Path) -> None:
+    """Writes rows to a Parquet file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        rows.write_parquet(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
 
 def _read(path: Path) -> pl.DataFrame:
-    # Over damaged files Polars' own reader panics, and aborts the process where a length asks for more memory than
-    # there is; Arrow's raises.
-    from pyarrow.parquet import ParquetFile
-
     try:
         _expect_file(path)
-        with ParquetFile(path) as file:
-            table = file.read()
-        # Arrow does not look at text while reading it, and Polars takes it for valid.
-        table.validate(full=True)
-        rows = pl.from_arrow(table)
+        return parquet_rows(path)
     except ExtractError:
         raise
     except (Exception, PanicException) as error:
         raise ExtractError(f"the extract {path} cannot be read ({told_of(error)}); deliver it again") from error
-    if not isinstance(rows, pl.DataFrame):
-        raise ExtractError(f"the extract {path} is no table; deliver it again")
-    return rows
 
 
 def _expect_file(path: Path) -> None:

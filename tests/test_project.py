@@ -1,6 +1,7 @@
 """Which project is at work, and what the environment says: found, or refused in one sentence; nothing is made."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from resources.home import IN_PROCESS, INSTANCE, Home, open_home
 from resources.project import Project, this_project
 from resources.settings import Settings, checkout, secrets, settings
 
-TOY = '[tool.ml_assets]\ncatalog = "toy"\n'
+TOY = '[tool.ml_assets]\ncatalog = "shop"\n'
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_password_in_a_url_of_the_environment_is_a_secret(bare: pytest.MonkeyP
 
 
 def test_the_nearest_project_upwards_is_at_work(toy: Path) -> None:
-    assert this_project() == Project(toy, "toy")
+    assert this_project() == Project(toy, "shop")
     assert this_project().home == toy / ".ml_assets"
 
 
@@ -93,7 +94,7 @@ def test_the_checkout_is_a_project_from_everywhere(tmp_path: Path, bare: pytest.
 def test_a_named_project_comes_before_the_nearest(toy: Path, bare: pytest.MonkeyPatch) -> None:
     other = toy / "other"
     other.mkdir()
-    (other / "pyproject.toml").write_text(TOY.replace("toy", "loans"))
+    (other / "pyproject.toml").write_text(TOY.replace("shop", "loans"))
     bare.setenv("ML_ASSETS_PROJECT", str(other))
     assert this_project() == Project(other, "loans")
 
@@ -109,7 +110,7 @@ def test_a_named_catalogue_comes_before_the_projects(toy: Path, bare: pytest.Mon
         ("[tool.ml_assets]\n", "catalog is None, wanted the name of the catalogue's package"),
         ('[tool.ml_assets]\ncatalog = "no package"\n', "catalog is 'no package', wanted the name"),
         ("[tool.ml_assets]\ncatalog = 3\n", "catalog is 3, wanted the name"),
-        (TOY + 'catalogue = "toy"\n', "'catalogue' is no setting; known are catalog"),
+        (TOY + 'catalogue = "shop"\n', "'catalogue' is no setting; known are catalog"),
         ("[tool.ml_assets\n", "pyproject.toml cannot be read"),
     ],
 )
@@ -128,7 +129,7 @@ def test_what_a_project_says_is_of_no_use(
 
 def test_a_project_without_its_package_is_told(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan"]) == 1
-    assert "the catalogue's package 'toy' is not found" in capsys.readouterr().err
+    assert "the catalogue's package 'shop' is not found" in capsys.readouterr().err
 
 
 def test_without_a_project_one_is_told_how_to_begin(
@@ -158,13 +159,14 @@ def test_what_fails_inside_a_catalogue_is_not_taken_for_its_absence(toy: Path, b
     bare.syspath_prepend(str(toy))
     with pytest.raises(ModuleNotFoundError, match="nothing_of_that_name"):
         load_catalog("broken")
-    with pytest.raises(CatalogError, match=r"'broken\.other' is not found"):
-        load_catalog("broken.other")
+    for no_package in ("broken.other", "nothing.of.that.name", "small_s3"):
+        with pytest.raises(CatalogError, match=f"'{re.escape(no_package)}' is not found"):
+            load_catalog(no_package)
 
 
 def test_importing_the_code_location_makes_nothing(toy: Path) -> None:
     """Dagster loads definitions at every turn: what it looks at must not change by being looked at."""
-    (toy / "toy").mkdir()
+    (toy / "shop").mkdir()
     before = sorted(toy.rglob("*"))
     loaded = subprocess.run(
         [sys.executable, "-B", "-W", "ignore", "-c", "import ml_assets.definitions as d; print(len(d.defs.assets))"],
@@ -201,7 +203,7 @@ def test_the_embedded_default_is_kept_as_the_platform_wants_it(tmp_path: Path) -
 
 
 def test_a_workspace_that_is_missing_is_told(toy: Path, told: Callable[[], str]) -> None:
-    (toy / "toy").mkdir()
+    (toy / "shop").mkdir()
     assert main(["ui"]) == 1
     assert f"{toy / 'workspace.yaml'} is not there" in told()
 

@@ -42,7 +42,8 @@ def load_catalog(package: str = __name__) -> Catalog:
 def _exists(package: str) -> bool:
     """Whether a package can be found; what fails inside the packages around it is raised."""
     try:
-        return find_spec(package) is not None
+        found = find_spec(package)
+        return found is not None and found.submodule_search_locations is not None
     except ModuleNotFoundError as error:
         if error.name and (package == error.name or package.startswith(f"{error.name}.")):
             return False

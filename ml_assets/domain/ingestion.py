@@ -78,18 +78,23 @@ def event_types(source: SourceSpec) -> Types:
     return pl.Schema({name: column.dtype.type for name, column in source.contract.to_schema().columns.items()})
 
 
-def misfits(came: Types, wanted: Types) -> list[str]:
+def misfits(came: Types, wanted: Types, *, text: bool = False) -> list[str]:
     """What keeps the columns that came from being those wanted: missing ones, and types that cannot stand in.
 
     Numbers may stand for numbers and instants for instants of another width or unit, as far as each value survives;
-    categories for text; a column without any value for every other.
+    categories for text; a column without any value for every other. With `text`, text may stand for what it can be
+    read as, value by value.
     """
     missing = [name for name in wanted if name not in came]
     return ([f"without {', '.join(missing)}"] if missing else []) + [
         f"{name}: {came[name]} came, wanted {kind}"
         for name, kind in wanted.items()
-        if name in came and not _may_stand_for(came[name], kind)
+        if name in came and not _may_stand_for(came[name], kind) and not (text and _is_readable(came[name], kind))
     ]
+
+
+def _is_readable(came: pl.DataType, wanted: pl.DataType) -> bool:
+    return came == pl.String and (wanted.is_numeric() or wanted in (pl.Boolean, pl.Date, pl.Datetime))
 
 
 def _may_stand_for(came: pl.DataType, wanted: pl.DataType) -> bool:
@@ -104,7 +109,7 @@ def _may_stand_for(came: pl.DataType, wanted: pl.DataType) -> bool:
 
 def _why_unfit(source: SourceSpec, day: date, extract: pl.DataFrame) -> str:
     """Why nothing can be made of the extract of `day`; "" when something can."""
-    if found := misfits(extract.schema, delivered_types(source)):
+    if found := misfits(extract.schema, delivered_types(source), text=source.origin.text):
         return f"the extract is not what the source declares ({'; '.join(found)}); deliver it again"
     numbers = extract[DAY].cast(pl.Date).to_physical()
     own = (day - EPOCH).days
@@ -257,9 +262,13 @@ def _in_type(came: pl.Series, kind: pl.DataType, *, may_be_empty: bool) -> tuple
     """The column as `kind`, with nulls for empty values and for those that `kind` cannot hold, which are failures."""
     failures: list[pl.DataFrame] = []
     kept = came
-    if came.dtype.is_float() and not (finite := came.is_finite()).all():
-        failures.append(_failures(came, came.is_infinite(), "a finite number"))
-        kept = _where(finite, came)
+    if came.dtype == pl.String and kind != pl.String:
+        said = _where(came.str.strip_chars() != "", came)
+        kept = read_text(said, kind)
+        failures.append(_failures(came, said.is_not_null() & kept.is_null(), str(kind)))
+    if kept.dtype.is_float() and not (finite := kept.is_finite()).all():
+        failures.append(_failures(came, kept.is_infinite(), "a finite number"))
+        kept = _where(finite, kept)
     if kept.dtype != kind:
         there, kept = kept, kept.cast(kind, strict=False)
         if there.dtype.is_numeric() or there.dtype.is_temporal():
@@ -269,6 +278,33 @@ def _in_type(came: pl.Series, kind: pl.DataType, *, may_be_empty: bool) -> tuple
     if kept.dtype == pl.String and not may_be_empty and (blank := kept == "").any():
         kept = _where(~blank, kept)
     return kept, [failure for failure in failures if failure.height]
+
+
+def read_text(came: pl.Series, kind: pl.DataType) -> pl.Series:
+    """Text read as another type, null where it cannot be; an instant needs its zone said, a number may be 3.0 for 3."""
+    text = came.str.strip_chars()
+    if kind == pl.Boolean:
+        return text.str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Boolean)
+    if kind == pl.Date:
+        return text.str.to_date("%Y-%m-%d", strict=False)
+    if isinstance(kind, pl.Datetime):
+        zoned = kind.time_zone is not None
+        spelt = text.str.replace("[Zz]$", "+00:00") if zoned else text
+        unit = kind.time_unit
+        read = [
+            spelt.str.to_datetime(f"{form}{'%#z' if zoned else ''}", time_unit=unit, strict=False) for form in INSTANTS
+        ]
+        found = pl.select(pl.coalesce(read)).to_series()
+        return found.dt.convert_time_zone(kind.time_zone or "UTC") if zoned else found
+    read_number = text.cast(kind, strict=False)
+    if not kind.is_integer():
+        return read_number
+    whole = text.cast(pl.Float64, strict=False)
+    return read_number.zip_with(read_number.is_not_null() | (whole != whole.round()), whole.cast(kind, strict=False))
+
+
+TRUTH = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
+INSTANTS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 
 
 def _where(keep: pl.Series, column: pl.Series) -> pl.Series:

