@@ -22,8 +22,8 @@ import polars as pl
 from ml_assets.catalog import build_catalog
 from ml_assets.domain.ingestion import Ingested, ingest
 from ml_assets.domain.local_days import DAY, local_midnight
+from ml_assets.domain.origins import DropFolder
 from ml_assets.domain.specs import (
-    Archive,
     Calendar,
     Catalog,
     DriftLimits,
@@ -45,7 +45,8 @@ HOUR, A_DAY = timedelta(hours=1), timedelta(days=1)
 DEPOTS = ("north", "south", "west")
 COURIERS = ("ada", "ben", "cyd", "dee", "eve")
 CUSTOMERS = tuple(f"c{number:02d}" for number in range(20))
-NOWHERE = Archive(distribution="nobody ships it", path="its extracts are written by the tests", sha256="")
+# Nobody drops files there: the extracts are written by the tests.
+NOWHERE = DropFolder("/nowhere/{day}.parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +161,7 @@ def source(name: str, shape: Shape = SHAPE) -> SourceSpec:
         name=name,
         calendar=shape.calendar,
         description=f"The parcel service's {name}, as they were delivered.",
-        archive=NOWHERE,
-        prepare=lambda tables: tables["archive"],
+        origin=NOWHERE,
         delivered={column: kind for column, kind in types.items() if column != DAY},
         parse=lambda extract: extract.select(*types),
         contract=contract,

@@ -43,11 +43,11 @@ def _exists(package: str) -> bool:
     """Whether a package can be found; what fails inside the packages around it is raised."""
     try:
         found = find_spec(package)
-        return found is not None and found.submodule_search_locations is not None
     except ModuleNotFoundError as error:
         if error.name and (package == error.name or package.startswith(f"{error.name}.")):
             return False
         raise
+    return found is not None and found.submodule_search_locations is not None
 
 
 def build_catalog(
