@@ -14,8 +14,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ml_assets.assets import declared_graph
-from ml_assets.domain.feature_version import feature_version
+from ml_assets.assets import declared_graph, stages
+from ml_assets.assets.stage import code_version_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.planning import plan
 from ml_assets.domain.promotion import ATTEMPTED
@@ -64,12 +64,13 @@ class Replay:
     @property
     def made_from_other_code(self) -> bool:
         """Whether days on record were computed by other declarations than today's."""
-        lake = self.launcher.lake
-        for model in self.launcher.catalog.models.values():
-            made_by = set(lake.record(f"predictions/{model.name}")["code_version"]) - {""}
-            if made_by - {feature_version(model, self.launcher.catalog)}:
-                return True
-        return False
+        lake, catalog = self.launcher.lake, self.launcher.catalog
+        predictions = next(stage for stage in stages() if stage.name == "predictions")
+        return any(
+            set(lake.record(f"predictions/{model.name}")["code_version"])
+            - {"", code_version_of(predictions, model, catalog)}
+            for model in catalog.models.values()
+        )
 
     def run(self) -> None:
         """Replays what is not on record yet."""

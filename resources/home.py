@@ -16,7 +16,7 @@ import yaml
 
 from ml_assets.domain.errors import HomeError
 
-LAYOUT = 2
+LAYOUT = 3
 MARKER = "ml_assets.json"
 FOLDERS = ("lake", "extracts", "mlflow", "dagster")
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ml_assets.catalog import load_catalog
 from ml_assets.catalog.models.disruption import MODEL
-from ml_assets.domain.content import code_fingerprint, content_hashes, fingerprint, seed_of
+from ml_assets.domain.code import code_fingerprint
+from ml_assets.domain.content import content_hashes, fingerprint, seed_of
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
 

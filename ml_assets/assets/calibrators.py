@@ -11,7 +11,7 @@ from dagster import MetadataValue
 
 from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.calibration import apply_calibrator, choose_calibrator, reliability_curve
-from ml_assets.domain.content import code_fingerprint, fingerprint
+from ml_assets.domain.content import fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
@@ -92,7 +92,7 @@ STAGE = Stage(
         "training_set": Read(f"training_sets/{model.name}", same_days(), follows=True),
         "fitted_before": Read(f"calibrators/{model.name}", same_days(), edge=False, by_version=True),
     },
-    code_version=lambda model, _: fingerprint(code_fingerprint(choose_calibrator), model.calibrators),
+    code_version=lambda model, _: fingerprint(model.calibrators),
     body=_body,
     kinds=frozenset({"scikitlearn", "deltalake"}),
     columns=lambda _model, _catalog: {

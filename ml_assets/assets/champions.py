@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from ml_assets.assets.stage import Body, Ready, Stage, notes_of
-from ml_assets.domain.content import code_fingerprint, fingerprint, seed_of
+from ml_assets.domain.content import fingerprint, seed_of
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
@@ -113,7 +113,7 @@ STAGE = Stage(
         "any_model": Read(f"models/{model.name}", same_days(), by_version=True),
         "any_calibrator": Read(f"calibrators/{model.name}", same_days(), by_version=True),
     },
-    code_version=lambda model, _: fingerprint(code_fingerprint(gate), model.gate),
+    code_version=lambda model, _: fingerprint(model.gate),
     body=_body,
     kinds=frozenset({"deltalake"}),
     columns=lambda _model, _catalog: {

@@ -7,11 +7,10 @@ import polars as pl
 
 from ml_assets.assets.feature_join import feature_reads, features_of_days
 from ml_assets.assets.stage import Body, Ready, Stage, notes_of
-from ml_assets.domain.content import code_fingerprint, fingerprint
+from ml_assets.domain.content import fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.drift import day_drift
 from ml_assets.domain.drift_reports import DRIFT_REPORTS, weighted_drift_report
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.serving import SCORE
@@ -55,7 +54,7 @@ STAGE = Stage(
         "predictions": Read(f"predictions/{model.name}", same_days(), needed=True),
         "models": Read(f"models/{model.name}", same_days(), edge=False, by_version=True),
     },
-    code_version=lambda model, _: fingerprint(code_fingerprint(day_drift), model.drift),
+    code_version=lambda model, _: fingerprint(model.drift),
     body=_body,
     kinds=frozenset({"polars", "deltalake"}),
     columns=lambda _model, _catalog: {

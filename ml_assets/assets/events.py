@@ -4,7 +4,7 @@ What belongs here: the stage. What does not: contracts (`ml_assets/catalog/sourc
 """
 
 from ml_assets.assets.stage import Body, Ready, Stage
-from ml_assets.domain.content import code_fingerprint
+from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.contracts import column_descriptions
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature

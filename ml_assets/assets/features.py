@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 
 from ml_assets.assets.stage import Body, Ready, Stage
-from ml_assets.domain.content import code_fingerprint
+from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.feature_days import cut_to_days, judge_feature_days

@@ -6,7 +6,7 @@ What belongs here: the stage. What does not: what a label is (`ml_assets/catalog
 import polars as pl
 
 from ml_assets.assets.stage import Body, Ready, Stage
-from ml_assets.domain.content import code_fingerprint
+from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read

@@ -9,7 +9,6 @@ import polars as pl
 
 from ml_assets.assets.stage import Body, Ready, Stage, notes_of
 from ml_assets.domain.cohorts import COHORT_REPORTS, cohort_reports
-from ml_assets.domain.content import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
@@ -67,7 +66,6 @@ STAGE = Stage(
     group=lambda model: f"{model.name}_monitoring",
     describe=lambda model: f"How {model.name} did, by the day of the events, as far as labels have arrived.",
     reads=_reads,
-    code_version=lambda _model, _catalog: code_fingerprint(cohort_reports),
     body=_body,
     kinds=frozenset({"polars", "deltalake"}),
     columns=lambda _model, _catalog: {

@@ -7,7 +7,7 @@ What belongs here: the stage. What does not: triggers (`ml_assets/domain/retrain
 from datetime import timedelta
 
 from ml_assets.assets.stage import Body, Ready, Stage, notes_of
-from ml_assets.domain.content import code_fingerprint, fingerprint
+from ml_assets.domain.content import fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
@@ -53,9 +53,7 @@ STAGE = Stage(
         "performance": Read(f"performance_reports/{model.name}", window_before(performance_look_back(model))),
         "champions": Read(f"champions/{model.name}", window_before(model.cool_down_days)),
     },
-    code_version=lambda model, _: fingerprint(
-        code_fingerprint(decide), model.drift, model.metric_triggers, model.cool_down_days
-    ),
+    code_version=lambda model, _: fingerprint(model.drift, model.metric_triggers, model.cool_down_days),
     body=_body,
     kinds=frozenset({"polars", "deltalake"}),
     columns=lambda _model, _catalog: {

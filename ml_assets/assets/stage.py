@@ -31,7 +31,8 @@ from dagster._core.events import AssetMaterializationPlannedData
 from pydantic import Field
 
 from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec
-from ml_assets.domain.content import content_hashes
+from ml_assets.domain.code import code_fingerprint
+from ml_assets.domain.content import content_hashes, fingerprint
 from ml_assets.domain.day_frame import DayBatch, DayFrame
 from ml_assets.domain.day_records import DayRecords, Hashes, Mask, content_keys, window_fingerprints
 from ml_assets.domain.declared import Declared, Graph, Nature, Read
@@ -48,6 +49,7 @@ from resources.run_failures import noted
 from resources.run_tags import ONLY_STALE
 
 ALL_SHOWN = 5
+PLUMBING = frozenset({__name__, "ml_assets.checks", "resources"})
 _NAMES_A_DAY = re.compile(r"\w+/\w+ of \d{4}-\d{2}-\d{2} is ")
 
 
@@ -117,8 +119,9 @@ class Stage:
 
     `of` is the part of the catalogue (sources, features, outcomes, models) of which each declaration has one asset.
     `reads` are all that the body reads. `past_end` stages run on after the last event day, until the last label.
-    `empty` is the schema of a day without rows where the body cannot know it. `wish` is the typed configuration of a
-    decision, `before` what is done about it before anything is read.
+    `code_version` is the fingerprint of what a declaration gives the body, its functions and limits; the body's own is
+    looked after. `empty` is the schema of a day without rows where the body cannot know it. `wish` is the typed
+    configuration of a decision, `before` what is done about it before anything is read.
     """
 
     name: str
@@ -128,9 +131,9 @@ class Stage:
     group: Callable[[Any], str]
     describe: Callable[[Any], str]
     reads: Callable[[Any, Catalog], Mapping[str, Read]]
-    code_version: Callable[[Any, Catalog], str]
     body: Callable[[Any, Catalog], Body]
     kinds: frozenset[str]
+    code_version: Callable[[Any, Catalog], str] = lambda _spec, _catalog: ""
     columns: Callable[[Any, Catalog], Mapping[str, str]] = lambda _spec, _catalog: {}
     empty: Mapping[str, Any] = field(default_factory=dict)
     past_end: bool = False
@@ -147,6 +150,14 @@ class Stage:
 def graph_of(stages: Iterable[Stage], catalog: Catalog) -> Graph:
     """Every asset of a catalogue with its reads, parents first."""
     return Graph.of(stage.declared(spec, catalog) for stage in stages for spec in getattr(catalog, stage.of).values())
+
+
+def code_version_of(stage: Stage, spec: Any, catalog: Catalog) -> str:
+    """The fingerprint of all that computes an asset: its body's code with what it imports, and what the catalogue adds.
+
+    How Dagster runs it and how the lake is written are no part of it.
+    """
+    return fingerprint(code_fingerprint(stage.body, without=PLUMBING), stage.code_version(spec, catalog))
 
 
 def days_of(calendar: Calendar) -> DailyPartitionsDefinition:
@@ -195,7 +206,7 @@ def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
         owners=list(spec.calendar.owners),
         tags={"stage": stage.name, "nature": str(stage.nature), "workload": spec.calendar.name},
         description=stage.describe(spec),
-        code_version=stage.code_version(spec, catalog),
+        code_version=code_version_of(stage, spec, catalog),
         required_resource_keys={"io_manager", *stage.resources},
         metadata={"partition_expr": DAY, "partition D holds": stage.holds},
         pool="_".join(("lake", *key.path)),
@@ -476,6 +487,7 @@ __all__ = [
     "Stage",
     "Step",
     "Wish",
+    "code_version_of",
     "days_of",
     "graph_of",
     "notes_of",

@@ -1,45 +1,53 @@
-"""The identity of content: hashes of rows, days and declarations.
+"""The identity of content: hashes of days of rows, and of declarations.
 
 What belongs here: hashes that say whether two things are the same.
 What does not: run ids, Delta versions, times of writing; they never enter a content hash.
 """
 
 import hashlib
-import inspect
 import json
 import zlib
-from collections.abc import Callable, Collection, Mapping
-from datetime import date
-from typing import Any
+from collections.abc import Collection, Mapping
+from datetime import date, timedelta
+from typing import Final
 
+import numpy as np
 import polars as pl
 
-from ml_assets.domain.errors import CatalogError
 from ml_assets.domain.local_days import DAY
+from ml_assets.domain.row_hashes import row_hashes, type_name
 
-_SEEDS = (0x6D6C, 0x6173)
+_EPOCH: Final = date(1970, 1, 1)
 
 
 def content_hashes(
     frame: pl.DataFrame, *, leave_out: Collection[str] = (), days: Collection[date] = ()
 ) -> dict[date, str]:
-    """A hash of each day's rows, independent of row order: the same rows give the same hash.
+    """A hash of each day's rows, independent of row order: the same rows give the same hash, whatever computes it.
 
-    `days` names days that have a hash though they hold no rows.
-
-    Two 64-bit row hashes are summed over the day, beside the number of rows and the schema. Polars keeps its
-    row hash stable within a version, and the version is pinned, so its name is part of the hash.
+    `days` names days that have a hash though they hold no rows. It tells the schema (8 hexadecimal digits), the number
+    of rows (8) and two sums, modulo 2^64, of the rows' hashes (16 each).
     """
     columns = sorted(column for column in frame.columns if column not in leave_out)
-    schema = ",".join(f"{column}:{frame.schema[column]}" for column in columns)
-    salt = zlib.crc32(f"{pl.__version__}|{schema}".encode())
-    kept = frame.select(columns)
-    hashed = pl.DataFrame([frame[DAY], *(kept.hash_rows(seed).alias(str(seed)) for seed in _SEEDS)])
-    sums = hashed.group_by(DAY).agg(pl.len(), *(pl.col(str(seed)).sum() for seed in _SEEDS))
-    nothing = dict.fromkeys(days, f"{salt:08x}" + "0" * 40)
+    schema = ",".join(f"{column}:{type_name(frame.schema[column])}" for column in columns)
+    told = hashlib.sha256(schema.encode()).hexdigest()[:8]
+    nothing = dict.fromkeys(days, told + "0" * 40)
+    # A row without a day belongs to no day; the store refuses it.
+    dated = frame.filter(pl.col(DAY).is_not_null()) if frame[DAY].null_count() else frame
+    if dated.is_empty():
+        return nothing
+    ordinals = dated[DAY].to_physical().to_numpy()
+    hashes = row_hashes(dated.select(columns))
+    if np.any(np.diff(ordinals) < 0):
+        order = np.argsort(ordinals, kind="stable")
+        ordinals, hashes = ordinals[order], (hashes[0][order], hashes[1][order])
+    starts = np.flatnonzero(np.diff(ordinals, prepend=ordinals[0] - 1))
+    rows = np.diff(starts, append=len(ordinals))
+    sums = [np.add.reduceat(each, starts).tolist() for each in hashes]
+    found = zip(ordinals[starts].tolist(), rows.tolist(), *sums, strict=True)
     return nothing | {
-        day: f"{salt:08x}{rows:08x}" + "".join(f"{part & (2**64 - 1):016x}" for part in parts)
-        for day, rows, *parts in sums.iter_rows()
+        _EPOCH + timedelta(days=day): f"{told}{count:08x}{first:016x}{second:016x}"
+        for day, count, first, second in found
     }
 
 
@@ -47,18 +55,6 @@ def fingerprint(*parts: object) -> str:
     """Twelve hexadecimal digits that change when any of the parts' text changes."""
     text = json.dumps([_plain(part) for part in parts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def code_fingerprint(function: Callable[..., Any]) -> str:
-    """The fingerprint of the source file that a declaration's function is written in.
-
-    The whole file, because a function's helpers and limits stand beside it: a change too many costs a rerun,
-    a change too few is a silent error.
-    """
-    source = inspect.getsourcefile(function)
-    if source is None:
-        raise CatalogError(f"{function!r} has no source file, so changes to it could not be noticed")
-    return fingerprint(inspect.getsource(inspect.getmodule(function) or function))
 
 
 def seed_of(*names: str) -> int:

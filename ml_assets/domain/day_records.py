@@ -16,6 +16,7 @@ import polars as pl
 
 from ml_assets.domain.errors import RecordsError
 from ml_assets.domain.local_days import DAY
+from ml_assets.domain.row_hashes import spread
 from partitions import Window
 
 UNRECORDED: Final = 2**64 - 1
@@ -147,7 +148,7 @@ def content_keys(hashes: Sequence[str] | pl.Series) -> Hashes:
     keys = np.zeros(len(texts), np.uint64)
     for word in words.T:
         # A word of padding changes nothing, so that a key does not depend on its neighbours' lengths.
-        keys = np.where(word == 0, keys, _spread((keys ^ word) + _GOLDEN))
+        keys = np.where(word == 0, keys, spread((keys ^ word) + _GOLDEN))
     return np.where(keys == 0, np.uint64(1), keys)
 
 
@@ -169,7 +170,7 @@ def window_fingerprints(parent: DayRecords, days: Days, window: Window, *, prese
         content = np.where(parent.refused, _REFUSED_KEY, parent.content)
     else:
         content = parent.content if parent.empty is None else np.where(parent.empty, np.uint64(0), parent.content)
-    mixed = _spread(content + parent.days.astype(np.uint64) * _GOLDEN)
+    mixed = spread(content + parent.days.astype(np.uint64) * _GOLDEN)
     mixed[content == 0] = 0
     sums = np.zeros(len(mixed) + 1, np.uint64)
     np.cumsum(mixed, out=sums[1:])
@@ -206,10 +207,3 @@ def _by_name(texts: pl.Series, dtype: type[pl.DataType]) -> dict[str, pl.Series]
     if not names:
         return {}
     return {each.name: each for each in texts.str.json_decode(pl.Struct(dict.fromkeys(names, dtype))).struct.unnest()}
-
-
-def _spread(words: Hashes) -> Hashes:
-    """Each word mixed so that every bit of it moves every bit of the result (splitmix64's finaliser)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))

@@ -29,6 +29,10 @@ class RecordsError(MlAssetsError, ValueError):
     """Records of days that do not fit together: out of order, of other lengths, content where none is."""
 
 
+class ContentError(MlAssetsError, TypeError):
+    """Values of which nobody can say whether two of them are the same."""
+
+
 class ToolError(MlAssetsError):
     """Dagster or MLflow does not take what the platform relies on; their versions are pinned for that reason."""
 

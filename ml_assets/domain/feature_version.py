@@ -3,7 +3,8 @@
 What belongs here: that fingerprint. What does not: the features.
 """
 
-from ml_assets.domain.content import code_fingerprint, fingerprint
+from ml_assets.domain.code import code_fingerprint
+from ml_assets.domain.content import fingerprint
 from ml_assets.domain.point_in_time import feature_rows
 from ml_assets.domain.specs import Catalog, ModelSpec
 
