@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from resources.settings import DEVELOPERS_NOTES, prepare_process
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from short_year import Platform
 
 _homes: list[tempfile.TemporaryDirectory[str]] = []
+
+
+# How long an example takes depends on who else computes; a limit on it would fail healthy code.
+settings.register_profile("platform", deadline=None)
+settings.load_profile("platform")
 
 
 def pytest_configure(config: pytest.Config) -> None:
