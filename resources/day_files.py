@@ -4,17 +4,19 @@ What belongs here: one sink a day, file names and sizes, what the log is told ab
 What does not: which days may be written and when they count (`delta_store.py`).
 
 Delta's own writer works through a day in one thread and needed nine times the time of Polars' sink. A file that
-no commit names does not exist for any reader, and upkeep deletes it.
+no commit names does not exist for any reader, and upkeep deletes it. On a local disk Polars is given open files: a sink
+that failed goes on in the background for a while, and by its name it would make a file anew that was taken back.
 """
 
 import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final
+from threading import Event, Lock
+from typing import IO, Any, Final
 from uuid import uuid4
 
 import polars as pl
@@ -58,29 +60,35 @@ class DayFiles:
 
     folder: TableFolder
     begun: list[str] = field(default_factory=list)
+    _over: Event = field(default_factory=Event, repr=False)
+    _opening: Lock = field(default_factory=Lock, repr=False)
 
     def write(self, frame: pl.DataFrame, columns: Sequence[str]) -> list[DayFile]:
         """The files of a frame's days, each day's rows in the order given."""
-        files, sinks = [], []
+        pieces = []
         rows_a_file = max(1, int(_BYTES_A_FILE * frame.height / max(1, frame.estimated_size())))
         for day, rows in _by_day(frame):
             for index, start in enumerate(range(0, rows.height, rows_a_file)):
-                piece = rows[start : start + rows_a_file].select(columns)
-                path = self._named(day, index)
-                sinks.append(self._sink(piece.lazy(), self.folder.target(path)))
-                files.append((path, day, piece.height))
-        with self._taken_back_on_failure():
-            for start in range(0, len(sinks), _SINKS_AT_ONCE):
-                pl.collect_all(sinks[start : start + _SINKS_AT_ONCE])
-        return [DayFile(path, day, rows, self.folder.size(path)) for path, day, rows in files]
+                pieces.append((day, index, rows[start : start + rows_a_file].select(columns)))
+        return self._sunk(pieces)
 
     def empty(self, days: Iterable[date], schema: pl.Schema) -> list[DayFile]:
         """One file without rows for each day."""
-        none = pl.DataFrame(schema=schema).drop(DAY).lazy()
-        paths = {self._named(day, 0): day for day in days}
+        none = pl.DataFrame(schema=schema).drop(DAY)
+        return self._sunk([(day, 0, none) for day in days])
+
+    def _sunk(self, pieces: Sequence[tuple[date, int, pl.DataFrame]]) -> list[DayFile]:
+        files: list[tuple[str, date, int]] = []
         with self._taken_back_on_failure():
-            pl.collect_all([self._sink(none, self.folder.target(path)) for path in paths])
-        return [DayFile(path, day, 0, self.folder.size(path)) for path, day in paths.items()]
+            for start in range(0, len(pieces), _SINKS_AT_ONCE):
+                with ExitStack() as opened:
+                    sinks = []
+                    for day, index, rows in pieces[start : start + _SINKS_AT_ONCE]:
+                        path = self._named(day, index)
+                        sinks.append(self._sink(rows.lazy(), self._opened(path, opened)))
+                        files.append((path, day, rows.height))
+                    pl.collect_all(sinks)
+        return [DayFile(path, day, rows, self.folder.size(path)) for path, day, rows in files]
 
     def stream(self, frame: pl.LazyFrame, columns: Sequence[str], days: Sequence[date]) -> list[DayFile]:
         """The files of a lazy frame's rows, without holding them; `days` are those expected.
@@ -94,8 +102,9 @@ class DayFiles:
         # The partitioning sink holds half as much memory again, so a single day has a plain one, and its rows' days
         # are counted beside it, in one pass.
         path = self._named(day, 0)
-        sink = self._sink(frame.select(columns), self.folder.target(path))
-        _, days = pl.collect_all([sink, frame.group_by(DAY).len()], engine="streaming")
+        with ExitStack() as opened:
+            sink = self._sink(frame.select(columns), self._opened(path, opened))
+            _, days = pl.collect_all([sink, frame.group_by(DAY).len()], engine="streaming")
         found = dict(days.iter_rows())
         written = self._rows_in(path)
         if written != sum(found.values()):
@@ -111,11 +120,12 @@ class DayFiles:
     def _streamed(self, frame: pl.LazyFrame, columns: Sequence[str]) -> list[DayFile]:
         day_of: dict[str, date | None] = {}
 
-        def named(args: FileProviderArgs) -> str:
+        def named(args: FileProviderArgs) -> str | IO[bytes]:
             day = args.partition_keys[DAY][0]
             path = self._named(day, args.index_in_partition)
             day_of[path] = day
-            return self.folder.target(path)
+            # Polars holds it alone, and closes it when the file is complete.
+            return self._target(path)
 
         target = pl.PartitionBy(
             self.folder.uri,
@@ -132,10 +142,12 @@ class DayFiles:
 
         What cannot be deleted now is left for upkeep: why the files are taken back is what has to be told.
         """
-        for path in self.begun:
-            with suppress(OSError):
-                self.folder.delete(path)
-        self.begun.clear()
+        with self._opening:
+            self._over.set()
+            for path in self.begun:
+                with suppress(OSError):
+                    self.folder.delete(path)
+            self.begun.clear()
 
     @contextmanager
     def _taken_back_on_failure(self) -> Iterator[None]:
@@ -149,6 +161,21 @@ class DayFiles:
         path = f"{DAY}={day}/part-{index:05}-{uuid4()}-c000.snappy.parquet"
         self.begun.append(path)
         return path
+
+    def _opened(self, path: str, stack: ExitStack) -> str | IO[bytes]:
+        target = self._target(path)
+        return target if isinstance(target, str) else stack.enter_context(target)
+
+    def _target(self, path: str) -> str | IO[bytes]:
+        """The file, open for writing; its name in an object store, where nothing is seen of a file that failed."""
+        local = self.folder.local
+        if local is None:
+            return self.folder.target(path)
+        with self._opening:
+            if self._over.is_set():
+                raise StorageError(f"{self.folder.uri}: {path} was taken back before it was begun")
+            (local / path).parent.mkdir(parents=True, exist_ok=True)
+            return (local / path).open("wb")
 
     def _sink(self, rows: pl.LazyFrame, target: Any) -> pl.LazyFrame:
         return rows.sink_parquet(
