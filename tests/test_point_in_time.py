@@ -17,8 +17,8 @@ from polars.testing import assert_frame_equal
 from ml_assets.domain.errors import PointInTimeError
 from ml_assets.domain.evaluation import roc_auc
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.point_in_time import as_of, asked_for, feature_rows, newest_known
-from ml_assets.domain.specs import FeatureGroupSpec, GradientBoosting
+from ml_assets.domain.point_in_time import as_of, asked_for, feature_rows
+from ml_assets.domain.specs import A_DAY, FeatureGroupSpec, GradientBoosting
 from ml_assets.domain.training import fit_candidate
 
 CATALOG = flights_archive.catalog()
@@ -26,6 +26,7 @@ MODEL = CATALOG.models["disruption"]
 JOINED = sorted(set(CATALOG.groups_of(MODEL)) - {MODEL.spine})
 NOON = datetime(2013, 3, 10, 12, tzinfo=UTC)
 INSTANT = pl.Datetime("us", "UTC")
+ONE_DAY = timedelta(days=1)
 
 
 def minutes(number: int) -> timedelta:
@@ -34,147 +35,188 @@ def minutes(number: int) -> timedelta:
 
 # --- as_of against a slow twin ----------------------------------------------------------------------------
 
+GROUP = replace(
+    CATALOG.features["weather"],
+    name="here",
+    entity=("plane",),
+    values=("wind",),
+    described={},
+    known_before=minutes(6),
+    known_after=minutes(6),
+    max_age=minutes(5),
+)
+
+
+def state(keys: int, max_age: int) -> FeatureGroupSpec:
+    return replace(GROUP, entity=("plane", "line")[:keys], max_age=minutes(max_age))
+
+
+def about(keys: int, valid_for: int) -> FeatureGroupSpec:
+    return replace(GROUP, entity=("plane", "line")[:keys], max_age=A_DAY, valid_for=minutes(valid_for))
+
+
+groups = st.one_of(
+    st.builds(state, st.sampled_from([1, 2]), st.integers(0, 12)),
+    st.builds(about, st.sampled_from([1, 2]), st.integers(1, 12)),
+)
 entities = st.sampled_from(["a", "b", "c", None])
 numbers = st.sampled_from([1, 2, None])
-asking_rows = st.lists(st.tuples(entities, numbers, st.integers(-6, 6)), max_size=8)
+# plane, line, minute of the event, minutes the score is needed before it
+asking_rows = st.lists(st.tuples(entities, numbers, st.integers(-6, 9), st.integers(0, 6)), max_size=8)
+# plane, line, minute described, minutes it is known after that, the value
 known_rows = st.lists(
-    st.tuples(entities, numbers, st.integers(-6, 6), st.one_of(st.none(), st.integers(0, 99))), max_size=14
+    st.tuples(entities, numbers, st.integers(-9, 9), st.integers(-6, 6), st.one_of(st.none(), st.integers(0, 99))),
+    max_size=14,
 )
 
 
 def asking_frame(rows: list[tuple]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(plane, line, NOON + minutes(at)) for plane, line, at in rows],
-        schema={"plane": pl.String, "line": pl.Int64, "prediction_time": INSTANT},
+        [(plane, line, NOON + minutes(at), NOON + minutes(at - lead)) for plane, line, at, lead in rows],
+        schema={"plane": pl.String, "line": pl.Int64, "event_time": INSTANT, "prediction_time": INSTANT},
         orient="row",
     )
 
 
 def known_frame(rows: list[tuple]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(wind, plane, line, NOON + minutes(at)) for plane, line, at, wind in rows],
-        schema={"wind": pl.Int32, "plane": pl.String, "line": pl.Int64, "known_at": INSTANT},
+        [(wind, plane, line, NOON + minutes(at), NOON + minutes(at + after)) for plane, line, at, after, wind in rows],
+        schema={
+            "wind": pl.Int32,
+            "plane": pl.String,
+            "line": pl.Int64,
+            "event_time": INSTANT,
+            "known_at": INSTANT,
+        },
         orient="row",
     )
 
 
-def slowly(asking: list[tuple], rows: list[tuple], keys: int, max_age: int) -> list[tuple]:
-    """Row by row: the last given of the newest rows of the same entity, not later and not too old."""
+def slowly(asking: list[tuple], rows: list[tuple], group: FeatureGroupSpec) -> list[int | None]:
+    """Row by row: everything that may count, then the last given of the newest of it."""
     answers = []
-    for *entity, asked_at in asking:
-        best = None
-        for *owner, at, wind in rows:
+    keys = len(group.entity)
+    for *entity, event, lead in asking:
+        counting = []
+        for place, (*owner, at, after, wind) in enumerate(rows):
+            known, asked = at + after, event - lead
             same = None not in entity[:keys] and owner[:keys] == entity[:keys]
-            if same and at <= asked_at and asked_at - at <= max_age and (best is None or at >= best[0]):
-                best = (at, wind)
-        answers.append((None, None) if best is None else (best[1], NOON + minutes(best[0])))
+            if not same or known > asked or at > event:
+                continue
+            if group.valid_for is None and minutes(asked - known) <= group.max_age:
+                counting.append((known, at, place, wind))
+            if group.valid_for is not None and minutes(event - at) < group.valid_for:
+                counting.append((at, known, place, wind))
+        answers.append(max(counting)[-1] if counting else None)
     return answers
 
 
-@settings(max_examples=250, deadline=None)
-@given(asking=asking_rows, rows=known_rows, keys=st.sampled_from([1, 2]), max_age=st.integers(0, 12))
-@example(asking=[], rows=[("a", 1, 0, 7)], keys=1, max_age=1)
-@example(asking=[("a", 1, 0)], rows=[], keys=2, max_age=1)
-@example(asking=[("a", 1, 0)], rows=[(None, None, 0, 7), (None, 1, 0, 8)], keys=2, max_age=0)
-@example(asking=[("b", 1, -6)], rows=[("a", 1, 6, 7), ("b", 1, -5, 8)], keys=1, max_age=12)
-@example(asking=[("a", 1, 0)], rows=[("a", 1, 0, 7), ("a", 2, 0, 8), ("a", 1, -1, 9)], keys=1, max_age=0)
-def test_as_of_equals_a_loop_over_the_rows(asking, rows, keys, max_age):
-    entity = ("plane", "line")[:keys]
+@settings(max_examples=400, deadline=None)
+@given(asking=asking_rows, rows=known_rows, group=groups)
+@example(asking=[], rows=[("a", 1, 0, 0, 7)], group=state(1, 1))
+@example(asking=[("a", 1, 0, 0)], rows=[], group=about(2, 1))
+@example(asking=[("a", 1, 0, 0)], rows=[(None, None, 0, 0, 7), (None, 1, 0, 0, 8)], group=state(2, 0))
+@example(asking=[("a", 1, 0, 0)], rows=[("a", 1, 0, 0, 7), ("a", 2, 0, 0, 8), ("a", 1, -1, 0, 9)], group=state(1, 0))
+# Announced for later, of a later version, of the instant before: only what is about the event's own instant counts.
+@example(asking=[("a", 1, 2, 1)], rows=[("a", 1, 3, -4, 7)], group=state(1, 12))
+@example(asking=[("a", 1, 2, 1)], rows=[("a", 1, 2, -2, 7), ("a", 1, 2, 0, 8), ("a", 1, 1, -1, 9)], group=about(1, 2))
+def test_as_of_equals_a_loop_over_the_rows(asking, rows, group):
     given_rows = known_frame(rows)
     before = given_rows.clone()
-    found = as_of(asking_frame(asking), given_rows, entity, ("wind", "known_at"), minutes(max_age), prefix="of_")
-    assert found.columns == ["of_wind", "of_known_at"]
-    assert found.rows() == slowly(asking, rows, keys, max_age)
+    found = as_of(asking_frame(asking), given_rows, group, ("wind", "known_at"), prefix="of_")
     assert found.schema == {"of_wind": pl.Int32, "of_known_at": INSTANT}
+    assert found["of_wind"].to_list() == slowly(asking, rows, group)
     assert_frame_equal(given_rows, before)
 
 
 @settings(max_examples=100, deadline=None)
-@given(rows=known_rows, asking=asking_rows, seed=st.integers(0, 9))
-def test_the_order_of_the_rows_matters_only_between_equal_instants(rows, asking, seed):
-    once = list({(plane, line, at): (plane, line, at, wind) for plane, line, at, wind in rows}.values())
+@given(rows=known_rows, asking=asking_rows, group=groups, seed=st.integers(0, 9))
+def test_the_order_of_the_rows_does_not_matter(rows, asking, group, seed):
+    """A version is one row: an entity has one of an instant that is known at another."""
+    once = list({row[:4]: row for row in rows if None not in row[: len(group.entity)]}.values())
+    if len(group.entity) == 1:
+        once = list({(row[0], *row[2:4]): row for row in once}.values())
     mixed = np.random.default_rng(seed).permutation(len(once))
     answers = [
-        as_of(asking_frame(asking), known_frame(ordered), ("plane", "line"), ("wind",), minutes(5))
+        as_of(asking_frame(asking), known_frame(ordered), group, ("wind",))
         for ordered in (once, [once[place] for place in mixed])
     ]
     assert_frame_equal(*answers)
 
 
+@settings(max_examples=100, deadline=None)
+@given(rows=known_rows, others=known_rows, asking=asking_rows, group=groups)
+def test_rows_that_are_later_known_or_about_later_change_nothing(rows, others, asking, group):
+    last_event = max((event for *_, event, _ in asking), default=0)
+    last_asked = max((event - lead for *_, event, lead in asking), default=0)
+    later = [row for row in others if row[2] > last_event or row[2] + row[3] > last_asked]
+    answers = [as_of(asking_frame(asking), known_frame(each), group, ("wind",)) for each in (rows, [*rows, *later])]
+    assert_frame_equal(*answers)
+
+
+ONE_ROW = known_frame([("a", 1, 0, 0, 7)])
+
+
+def asked_at(minute: int, shift: timedelta, lead: int = 0) -> list[int | None]:
+    """What a group of one row answers to an asking row near it."""
+    asking = asking_frame([("a", 1, minute, lead)]).with_columns(pl.col("event_time", "prediction_time") + shift)
+    return as_of(asking, ONE_ROW, GROUP, ("wind",))["wind"].to_list()
+
+
+TICK = timedelta(microseconds=1)
+
+
 def test_a_value_known_exactly_at_prediction_time_counts_and_a_microsecond_later_does_not():
-    rows = known_frame([("a", 1, 0, 7)])
-    for shift, wanted in ((0, 7), (-1, None)):
-        asking = asking_frame([("a", 1, 0)]).with_columns(pl.col("prediction_time") + pl.duration(microseconds=shift))
-        assert as_of(asking, rows, ("plane",), ("wind",), minutes(5))["wind"].to_list() == [wanted]
+    assert asked_at(0, timedelta(0)) == [7]
+    assert asked_at(2, -TICK, lead=2) == [None]
 
 
 def test_a_value_of_exactly_max_age_counts_and_a_microsecond_older_does_not():
-    rows = known_frame([("a", 1, -5, 7)])
-    for age, wanted in ((minutes(5), 7), (minutes(5) - timedelta(microseconds=1), None)):
-        assert as_of(asking_frame([("a", 1, 0)]), rows, ("plane",), ("wind",), age)["wind"].to_list() == [wanted]
+    assert asked_at(5, timedelta(0)) == [7]
+    assert asked_at(5, TICK) == [None]
+
+
+def test_a_row_describes_its_first_instant_and_no_longer_its_last():
+    for shift, wanted in ((-TICK, None), (timedelta(0), 7), (minutes(3) - TICK, 7), (minutes(3), None)):
+        asking = asking_frame([("a", 1, 0, 0)]).with_columns(pl.col("event_time") + shift)
+        asking = asking.with_columns(prediction_time=pl.col("event_time").clip(NOON))
+        assert as_of(asking, ONE_ROW, about(1, 3), ("wind",))["wind"].to_list() == [wanted]
 
 
 def test_a_newest_row_that_holds_a_null_is_the_answer_not_the_row_before_it():
-    rows = known_frame([("a", 1, -2, 7), ("a", 1, -1, None)])
-    assert as_of(asking_frame([("a", 1, 0)]), rows, ("plane",), ("wind",), minutes(5))["wind"].to_list() == [None]
+    rows = known_frame([("a", 1, -2, 0, 7), ("a", 1, -1, 0, None)])
+    assert as_of(asking_frame([("a", 1, 0, 0)]), rows, GROUP, ("wind",))["wind"].to_list() == [None]
 
 
 def test_times_in_another_unit_and_zone_mean_the_same_instants():
-    rows = known_frame([("a", 1, 0, 7), ("a", 1, 3, 8)]).with_columns(
+    rows = known_frame([("a", 1, 0, 0, 7), ("a", 1, 3, 0, 8)]).with_columns(
         pl.col("known_at").dt.convert_time_zone("America/New_York").dt.cast_time_unit("ms")
     )
-    asking = asking_frame([("a", 1, 2), ("a", 1, 3)])
-    assert as_of(asking, rows, ("plane",), ("wind",), minutes(5))["wind"].to_list() == [7, 8]
+    asking = asking_frame([("a", 1, 2, 0), ("a", 1, 3, 0)])
+    assert as_of(asking, rows, GROUP, ("wind",))["wind"].to_list() == [7, 8]
 
 
-@pytest.mark.parametrize("side", ["known_at", "prediction_time"])
+@pytest.mark.parametrize("side", ["known_at", "prediction_time", "event_time"])
 def test_a_row_without_a_time_is_refused(side):
-    asking, rows = asking_frame([("a", 1, 0), ("b", 1, 0)]), known_frame([("a", 1, 0, 7), ("b", 1, 0, 8)])
+    asking, rows = asking_frame([("a", 1, 0, 0), ("b", 1, 0, 0)]), known_frame([("a", 1, 0, 0, 7), ("b", 1, 0, 0, 8)])
     emptied = pl.when(pl.col("plane") == "a").then(pl.col(side)).alias(side)
     if side == "known_at":
         rows = rows.with_columns(emptied)
     else:
         asking = asking.with_columns(emptied)
     with pytest.raises(PointInTimeError, match=f"{side} has 1 nulls"):
-        as_of(asking, rows, ("plane",), ("wind",), minutes(5))
+        as_of(asking, rows, GROUP, ("wind",))
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    rows=st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 20)), max_size=12),
-    asking=st.lists(st.tuples(st.integers(-1, 4), st.integers(-5, 25)), max_size=8),
-    max_age=st.integers(0, 30),
-)
-def test_newest_known_gives_the_place_in_its_order(rows, asking, max_age):
-    codes, known_at = (np.array([row[part] for row in rows], dtype=np.int64) for part in (0, 1))
-    asking_codes, asked_at = (np.array([row[part] for row in asking], dtype=np.int64) for part in (0, 1))
-    order, matches = newest_known(codes, known_at, asking_codes, asked_at, max_age)
-    assert sorted(order) == list(range(len(rows)))
-    for number, (code, at) in enumerate(asking):
-        fitting = [
-            place
-            for place, (owner, known) in enumerate(rows)
-            if code >= 0 and owner == code and known <= at <= known + max_age
-        ]
-        assert bool(matches.found[number]) == bool(fitting)
-        if fitting:
-            assert order[matches.position[number]] == max(fitting, key=lambda place: (rows[place][1], place))
-
-
-def test_more_entities_and_time_than_one_integer_holds_is_an_error_not_a_wrong_answer():
-    codes = np.array([0, 2**40], dtype=np.int64)
-    times = np.array([0, 2**40], dtype=np.int64)
-    with pytest.raises(PointInTimeError, match="do not fit one 63-bit key"):
-        newest_known(codes, times, codes, times, 1)
+@pytest.mark.parametrize(("after", "field"), [(7, "known_after=0:06:00"), (-7, "known_before=0:06:00")])
+def test_a_row_known_outside_what_is_declared_is_refused(after, field):
+    """Days are read as far as declared: a row beyond would be joined in a run that happens to hold it, alone."""
+    rows = known_frame([("a", 1, 0, 0, 7), ("a", 1, 0, after, 8)])
+    with pytest.raises(PointInTimeError, match=f"features/here holds a row .*0:07:00.*{field}"):
+        as_of(asking_frame([("a", 1, 0, 0)]), rows, GROUP, ("wind",))
 
 
 # --- feature_rows -----------------------------------------------------------------------------------------
-
-
-def small_group(name: str, entity: tuple[str, ...], max_age: timedelta) -> FeatureGroupSpec:
-    return replace(
-        CATALOG.features["weather"], name=name, entity=entity, values=("wind",), described={}, max_age=max_age
-    )
 
 
 def spine_frame(rows: list[tuple]) -> pl.DataFrame:
@@ -205,8 +247,8 @@ SMALL_MODEL = replace(
 )
 SMALL_GROUPS = {
     "timetable": replace(CATALOG.features["schedule"], name="timetable", values=("plane", "line"), described={}),
-    "here": small_group("here", ("plane",), minutes(4)),
-    "there": small_group("there", ("line", "plane"), minutes(100)),
+    "here": state(1, 4),
+    "there": replace(about(2, 100), name="there", entity=("line", "plane")),
 }
 
 
@@ -228,16 +270,16 @@ def test_feature_rows_equal_a_loop_over_the_rows(spine, here, there):
     for key, plane, line, at, ahead in events:
         if ahead < 3:
             continue
-        asked = [(plane, line, at - 3)]
+        asked = [(plane, line, at, 3)]
         wanted.append(
             (
                 NOON.date(),
                 key,
                 NOON + minutes(at),
                 NOON + minutes(at - 3),
-                slowly(asked, here, 1, 4)[0][0],
+                slowly(asked, here, SMALL_GROUPS["here"])[0],
                 line,
-                slowly(asked, there, 2, 100)[0][0],
+                slowly(asked, there, about(2, 100))[0],
             )
         )
     assert found.rows() == wanted
@@ -264,7 +306,7 @@ def spine_of_the_year() -> pl.DataFrame:
 def known_of_the_year(name: str) -> pl.DataFrame:
     """For every flight of the year, when the row that it is given was known."""
     group, rows = CATALOG.features[name], flights_archive.features_of_the_year(name)
-    return as_of(spine_of_the_year(), rows, group.entity, ("known_at", *group.values), group.max_age)
+    return as_of(spine_of_the_year(), rows, group, ("known_at", *group.values))
 
 
 def test_a_score_is_asked_for_every_flight_of_the_year():
@@ -337,7 +379,7 @@ def canary_roc_auc(known_at: pl.Expr) -> float:
     chance = labels.select("row_key", pl.col("event_time") - timedelta(days=2)).with_columns(
         pl.col("event_time").alias("known_at"), pl.Series("number", numbers)
     )
-    spec = {"entity": ("row_key",), "max_age": timedelta(days=30)}
+    spec = {"entity": ("row_key",), "known_before": ONE_DAY, "known_after": 2 * ONE_DAY, "max_age": 30 * ONE_DAY}
     groups = {
         "schedule": CATALOG.features["schedule"],
         "planted": replace(CATALOG.features["weather"], name="planted", values=("label_copy",), described={}, **spec),

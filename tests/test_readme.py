@@ -1,19 +1,28 @@
 """The README's code and commands are true: examples are built, commands and paths exist."""
 
 import re
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
+import flights_archive
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal, assert_series_equal
 
 from ml_assets.catalog import build_catalog, load_catalog
-from ml_assets.domain.specs import FeatureGroupSpec
+from ml_assets.domain.feature_days import cut_to_days, judge_feature_days
+from ml_assets.domain.point_in_time import feature_rows, read_window
+from ml_assets.domain.specs import Catalog, FeatureGroupSpec
+from partitions import DayRange
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_feature_example_is_a_feature_group(tmp_path: Path) -> None:
+@pytest.fixture
+def timetable(tmp_path: Path) -> FeatureGroupSpec:
+    """The feature group that the README writes."""
     example = next(block for block in blocks("python") if "FEATURES =" in block)
     file = tmp_path / "timetable.py"
     file.write_text(example)
@@ -21,18 +30,53 @@ def test_the_feature_example_is_a_feature_group(tmp_path: Path) -> None:
     exec(compile(example, str(file), "exec"), written)
     group = written["FEATURES"]
     assert isinstance(group, FeatureGroupSpec)
+    return group
+
+
+def with_timetable(timetable: FeatureGroupSpec) -> Catalog:
+    """The shipped catalogue with that group, named in its model."""
     shipped = load_catalog()
-    catalog = build_catalog(
-        sources=[("here", spec) for spec in shipped.sources.values()],
-        features=[("here", spec) for spec in (*shipped.features.values(), group)],
-        outcomes=[("here", spec) for spec in shipped.outcomes.values()],
-        models=[("here", spec) for spec in shipped.models.values()],
+    model = replace(
+        shipped.models["disruption"], features=(*shipped.models["disruption"].features, "timetable.departures")
     )
-    assert "timetable" in catalog.features
-    instant = pl.datetime(2013, 3, 5, 14, 30, time_zone="UTC")
-    flights = pl.select(origin=pl.lit("EWR"), event_time=instant, known_at=instant - pl.duration(hours=24)).lazy()
-    rows = group.compute({"flights": flights}).collect()
-    assert set(rows.columns) == {"origin", "event_time", "known_at", "departures"}
+    return build_catalog(
+        sources=[("here", spec) for spec in shipped.sources.values()],
+        features=[("here", spec) for spec in (*shipped.features.values(), timetable)],
+        outcomes=[("here", spec) for spec in shipped.outcomes.values()],
+        models=[("here", model)],
+    )
+
+
+def test_the_feature_example_keeps_what_it_declares_on_every_day_of_the_year(timetable: FeatureGroupSpec) -> None:
+    year = list(DayRange(timetable.calendar.first_day, timetable.calendar.end_day))
+    rows = cut_to_days(timetable, timetable.compute(flights_archive.events()), year)
+    assert all(verdict.passed for verdict in judge_feature_days(timetable, rows, year).values())
+
+
+@pytest.mark.parametrize("first", [date(2013, 3, 9), date(2013, 11, 2), date(2013, 7, 3)])
+def test_the_feature_example_describes_the_flights_own_hour_in_one_day_and_in_three(
+    timetable: FeatureGroupSpec, first: date
+) -> None:
+    catalog = with_timetable(timetable)
+    model, groups = catalog.models["disruption"], catalog.groups_of(catalog.models["disruption"])
+    days = DayRange(first, first + timedelta(days=3))
+
+    def joined(run: DayRange) -> pl.DataFrame:
+        frames = {}
+        for name, group in groups.items():
+            read = read_window(group, model).of(run)
+            events = flights_archive.events(read.start, read.end)
+            frames[name] = cut_to_days(group, group.compute(events), tuple(read))
+        return feature_rows(model, groups, frames, (run.start, run.end))
+
+    in_one_run = joined(days)
+    assert_frame_equal(in_one_run, pl.concat([joined(DayRange(day, day + timedelta(days=1))) for day in days]))
+    flights = flights_archive.archive_flights().filter(pl.col("day_flown").is_between(days.start, days.last))
+    hour_of = pl.col("sched_dep_time") // 100
+    by_hand = flights.select("row_key", pl.len().over("day_flown", "origin", hour_of).cast(pl.Float64).alias("by_hand"))
+    held = in_one_run.join(by_hand, on="row_key", how="full", coalesce=True)
+    assert held.height == in_one_run.height > 2_500
+    assert_series_equal(held["timetable__departures"], held["by_hand"], check_names=False)
 
 
 PATHS = set(re.findall(r"`((?:ml_assets|partitions|sensors|resources|benchmarks)/[^`*<]*)`", README))

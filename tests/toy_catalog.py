@@ -237,6 +237,7 @@ def groups(shape: Shape = SHAPE) -> dict[str, FeatureGroupSpec]:
             inputs=("parcels",),
             values=("depot", "courier", "customer", "grams", "express"),
             compute=parcel,
+            known_before=shape.booked_ahead,
         ),
         FeatureGroupSpec(
             name="pace",
@@ -258,6 +259,8 @@ def groups(shape: Shape = SHAPE) -> dict[str, FeatureGroupSpec]:
             inputs=("gauges",),
             values=("level",),
             compute=gauge,
+            known_before=max(timedelta(0), -shape.gauge_known[0]),
+            known_after=max(timedelta(0), shape.gauge_known[1]),
             max_age=shape.gauge_max_age,
             min_rows=0,
         ),

@@ -20,7 +20,7 @@ def feature_version(model: ModelSpec, catalog: Catalog) -> str:
         [
             (
                 name,
-                (group.known_before, group.known_after, group.max_age, group.look_back_days),
+                (group.known_before, group.known_after, group.max_age, group.valid_for, group.look_back_days),
                 code_fingerprint(group.compute),
             )
             for name, group in groups.items()

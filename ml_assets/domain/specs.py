@@ -17,6 +17,7 @@ from ml_assets.domain.errors import CatalogError
 from ml_assets.domain.origins import Origin
 
 FEATURE_SEPARATOR = "__"
+A_DAY = timedelta(days=1)
 Inputs = Mapping[str, pl.LazyFrame]
 Instant = Annotated[pl.Datetime, "us", "UTC"]
 
@@ -92,12 +93,17 @@ class FeatureGroupSpec:
 
     A value that is new to a group that has been stored already is named in `added_values`: older days read null there.
     `compute` receives events of `[start - look_back_days, end)` and returns rows with the entity's keys,
-    event_time, known_at and the values; the platform cuts them to the days asked for. A value older than
-    `max_age` at prediction time counts as absent. `described` says of values what they are, for people.
+    event_time, known_at and the values; the platform cuts them to the days asked for. `described` says of values what
+    they are, for people.
+
+    A group is joined in one of two ways. A *state* (delays of late, a price): of what is known at prediction time the
+    newest counts; known longer than `max_age` before, it counts as absent. With `valid_for` a row is *about* the time
+    from its event_time on, for so long (a timetable, a forecast): of the row that describes the asking event's own
+    instant the newest version known at prediction time counts. No way looks at what is about a later instant.
 
     `known_before` and `known_after` declare how long before and after its event_time a value can become known; a day
-    with a row outside them is refused. From them, `max_age` and a model's lead follow the days that are read to join
-    the group, the same in training and in scoring.
+    with a row outside them is refused. From all these and a model's lead follow the days that are read to join the
+    group, the same in training and in scoring.
     """
 
     name: str
@@ -112,7 +118,8 @@ class FeatureGroupSpec:
     look_back_days: int = 0
     known_before: timedelta = timedelta(0)
     known_after: timedelta = timedelta(0)
-    max_age: timedelta = timedelta(days=1)
+    max_age: timedelta = A_DAY
+    valid_for: timedelta | None = None
     min_rows: int = 1
     max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
 
@@ -126,6 +133,13 @@ class FeatureGroupSpec:
                 raise CatalogError(
                     f"feature group {self.name!r}: {name} is {getattr(self, name)}, wanted a time of 0 or more."
                 )
+        if self.valid_for is not None and self.valid_for <= timedelta(0):
+            raise CatalogError(f"feature group {self.name!r}: valid_for is {self.valid_for}, wanted more than 0.")
+        if self.valid_for is not None and self.max_age is not A_DAY:
+            raise CatalogError(
+                f"feature group {self.name!r}: it has a valid_for and a max_age, wanted one of them: a row that is "
+                "about a time counts for that time, whenever it became known."
+            )
         if stray := sorted(set(self.described) - set(self.values)):
             raise CatalogError(
                 f"feature group {self.name!r}: described names {stray}, which are not among its values "
