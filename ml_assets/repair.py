@@ -4,15 +4,14 @@ What belongs here: the plan carried out, run by run. What does not: the plan (`m
 """
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
 
+from ml_assets.domain.watch import runs_over
 from ml_assets.launch import Launcher, RunReport
 from partitions import DayRange
-from resources.overview import plan_of, untold_of
+from resources.overview import RECORDED, plan_of, untold_of
 from resources.run_tags import spoken
 
 CAUSE = "repair"
-RECORDED = "on record in the lake, not yet in Dagster"
 
 
 def repair(launcher: Launcher, assets: Sequence[str], days: DayRange | None, say: Callable[[str], None]) -> RunReport:
@@ -44,17 +43,6 @@ def repair(launcher: Launcher, assets: Sequence[str], days: DayRange | None, say
 
 def tell_what_is_untold(launcher: Launcher) -> None:
     """Records in Dagster the days that a run wrote before it was killed; none of them is computed again."""
-    for table, days in untold_of(launcher.lake, launcher.graph, launcher.instance).items():
-        for first, last in _stretches(days):
-            launcher.run([table], DayRange(first, last + timedelta(days=1)), cause=RECORDED, only_stale=True)
-
-
-def _stretches(days: Sequence[date]) -> list[tuple[date, date]]:
-    """The first and last day of each run of consecutive days."""
-    found: list[tuple[date, date]] = []
-    for day in days:
-        if found and day - found[-1][1] == timedelta(days=1):
-            found[-1] = (found[-1][0], day)
-        else:
-            found.append((day, day))
-    return found
+    untold = untold_of(launcher.lake, launcher.graph, launcher.instance)
+    for run in runs_over(untold, RECORDED):
+        launcher.run(run.tables, run.days, cause=run.reason, only_stale=True)

@@ -6,21 +6,33 @@ What does not: their judgement (`ml_assets/domain/planning.py`, `ml_assets/domai
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
-from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunsFilter,
+)
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from ml_assets.domain.day_records import GOOD
 from ml_assets.domain.declared import Graph
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.planning import Plan, plan
 from ml_assets.domain.status import FACTS, DayState, StatusReport, shown_days, status_report
+from ml_assets.domain.verdict import DAY_CHECK
 from partitions import DayRange, day_of_key, key_of_day
 from resources.lake import Lake
 from resources.run_tags import RANGE_END, RANGE_START
 
 PARTITION = "dagster/partition"
+RECORDED = "on record in the lake, not yet in Dagster"
 AT_WORK = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -28,6 +40,7 @@ AT_WORK = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+BROKEN_OFF = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +66,71 @@ def plan_of(lake: Lake, graph: Graph, due: Mapping[str, tuple[date, date]] | Non
     return plan(graph, lake.records(graph.assets), due=due)
 
 
-def untold_of(lake: Lake, graph: Graph, instance: DagsterInstance) -> dict[str, list[date]]:
-    """Good days by table whose content Dagster has not been told: a run was killed between commit and record."""
+def untold_of(
+    lake: Lake, graph: Graph, instance: DagsterInstance, tables: Iterable[str] | None = None
+) -> dict[str, list[date]]:
+    """Days on record by table of which Dagster shows something else, of some tables or of all.
+
+    A run was killed or cancelled between the lake's record and Dagster's, or before it came to a day that was in order.
+    """
+    at_work = {work.run_id for work in work_of(instance)}
     untold = {}
-    for table in graph.assets:
-        held = lake.record(table).filter(pl.col("state") == "good").select(DAY, "content")
-        tags = instance.event_log_storage.get_latest_tags_by_partition(
-            AssetKey(table.split("/")), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
-        )
-        told = {partition: found.get(DATA_VERSION_TAG) for partition, found in tags.items()}
-        lacking = [day for day, content in held.iter_rows() if told.get(key_of_day(day)) != content]
+    for table in graph.assets if tables is None else tables:
+        held = lake.record(table).select(DAY, "state", "content")
+        shown = _shown(instance, AssetKey(table.split("/")), at_work)
+        lacking = [day for day, state, content in held.iter_rows() if not shown.tells(key_of_day(day), state, content)]
         if lacking:
             untold[table] = lacking
     return untold
+
+
+def broken_off(instance: DagsterInstance, since: float) -> tuple[set[str] | None, float]:
+    """The tables of runs that failed or were cancelled after an instant (None: of any), and the newest such instant."""
+    wanted = RunsFilter(statuses=BROKEN_OFF, updated_after=datetime.fromtimestamp(since, UTC))
+    records = instance.get_run_records(wanted)
+    works = [_work(record.dagster_run) for record in records]
+    newest = max((record.update_timestamp.timestamp() for record in records), default=since)
+    if any(work.tables is None for work in works):
+        return None, newest
+    return {table for work in works for table in work.tables or ()}, newest
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What Dagster shows of an asset's days: contents, newest verdicts, days attempted in vain, days in work."""
+
+    contents: Mapping[str, str | None]
+    verdicts: Mapping[str, AssetCheckExecutionRecordStatus]
+    in_vain: frozenset[str]
+    in_work: frozenset[str]
+
+    def tells(self, day: str, state: str, content: str) -> bool:
+        """Whether a day on record is shown as what it is, or about to be."""
+        if day in self.in_work:
+            return True
+        if state != GOOD:
+            return self.verdicts.get(day) is AssetCheckExecutionRecordStatus.FAILED
+        passed = self.verdicts.get(day) is AssetCheckExecutionRecordStatus.SUCCEEDED
+        return passed and day not in self.in_vain and self.contents.get(day) == content
+
+
+def _shown(instance: DagsterInstance, key: AssetKey, at_work: set[str]) -> _Shown:
+    storage = instance.event_log_storage
+    tags = storage.get_latest_tags_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG])
+    attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+    checks = storage.get_asset_check_partition_info([AssetCheckKey(key, DAY_CHECK)])
+    planned = AssetCheckExecutionRecordStatus.PLANNED
+    waiting = {
+        info.partition_key
+        for info in checks
+        if info.latest_execution_status is planned and info.latest_planned_run_id in at_work
+    }
+    return _Shown(
+        contents={day: found.get(DATA_VERSION_TAG) for day, found in tags.items()},
+        verdicts={info.partition_key: info.latest_execution_status for info in checks if info.is_current},
+        in_vain=frozenset(attempts),
+        in_work=frozenset({*waiting, *(day for day, (run_id, _) in attempts.items() if run_id in at_work)}),
+    )
 
 
 def statuses_of(lake: Lake, graph: Graph, work: Iterable[Work], found: Plan | None = None) -> list[StatusReport]:

@@ -5,9 +5,10 @@ What belongs here: when to plan, which runs to ask for, the status asset. What d
 """
 
 import json
-import zlib
-from collections.abc import Mapping
-from datetime import date
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dagster import (
@@ -28,13 +29,16 @@ from dagster import (
 )
 
 from ml_assets.domain.declared import Graph
-from ml_assets.domain.planning import DayRecords, Plan, Run, stale_days
+from ml_assets.domain.planning import Plan, Run, plan
 from ml_assets.domain.status import SENSOR
 from ml_assets.domain.status_picture import status_markdown
+from ml_assets.domain.watch import beyond, due_signs, runs_over, sign_of
 from resources.delta_io_manager import DEFER_EVENTS
 from resources.handles import LakeHandle
+from resources.home import Home
 from resources.lake import Lake
-from resources.overview import Work, plan_of, statuses_of, work_of
+from resources.overview import RECORDED, Work, broken_off, statuses_of, untold_of, work_of
+from resources.run_owner import close_abandoned_runs
 from resources.run_tags import PLAN, range_tags
 
 MOST_RUNS_A_TICK = 4
@@ -61,9 +65,10 @@ def status_assets(graph: Graph) -> list[AssetSpec]:
 def in_step_sensor(graph: Graph) -> SensorDefinition:
     """Launches what rests on changed days, one run a stretch of days, and keeps the status.
 
-    A tick first asks every table whether it has a new version, and does nothing when none has. What is out of step on
-    the first evaluation is history and starts nothing. A run that was launched and did not mend its days is launched
-    again, up to three times. Code that changed makes nothing out of step.
+    A tick first asks every table whether it has a new version and whether a run has ended, and does nothing when
+    neither has. What is out of step on the first evaluation is history and starts nothing. A run that was launched and
+    did not mend its days is launched again, up to three times. Days that a broken-off run left on record, and Dagster
+    does not show as what they are, are told again. Code that changed makes nothing out of step.
     """
     selection = AssetSelection.assets(*(AssetKey(table.split("/")) for table in graph.assets))
 
@@ -78,25 +83,48 @@ def in_step_sensor(graph: Graph) -> SensorDefinition:
     )
     def keep_in_step(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         handle: LakeHandle = context.resources.lake
-        lake = handle.lake()
+        lake, instance = handle.lake(), context.instance
+        close_abandoned_runs(instance, Home(Path(handle.home)))
         cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
-        seen: dict[str, int] = cursor.get("versions", {})
-        work = work_of(context.instance)
-        signs = sorted(run.run_id for run in work)
-        if cursor and not cursor["open"] and signs == cursor["work"] and not lake.moved(seen, graph.assets):
+        began = time.time()
+        work = work_of(instance)
+        broken, ended = broken_off(instance, cursor.get("ended", began)) if cursor else (set(), began)
+        at_work = sorted(each.run_id for each in work)
+        seen = cursor.get("versions", {})
+        if cursor and not (
+            cursor["open"] or broken or broken is None or at_work != cursor["work"] or lake.moved(seen, graph.assets)
+        ):
             return SkipReason("nothing has changed since the last tick")
         versions = lake.versions(graph.assets)
         records = lake.records(graph.assets)
-        found = plan_of(lake, graph)
-        history = cursor["history"] if cursor else differences(graph, records)
-        runs = [run for run in found.runs() if not within_history(graph, records, run, history)]
-        requests, said = _requests(context.instance, runs, work, graph, records)
-        fresh = {"versions": versions, "history": history, "open": bool(runs), "work": signs}
+        found = plan(graph, records)
+        history = cursor["history"] if cursor else due_signs(graph, records)
+        asked = _Asked(instance, work)
+        for run in found.runs():
+            due = due_signs(graph, records, run)
+            if beyond(due, history):
+                asked.for_(run, sign_of(run, due))
+        if asked.requests and broken != set():
+            # What is computed anew is told with it; what is left to tell is looked for afterwards.
+            asked.waits = True
+        elif broken != set():
+            for run in runs_over(untold_of(lake, graph, instance, broken), RECORDED):
+                asked.for_(run, sign_of(run, {table: {"at": versions[table]} for table in run.tables}))
         if not cursor and found.steps:
-            said.append(f"{len(found.steps)} stretches of days are out of step and are history; watching from here on")
+            asked.said.append(
+                f"{len(found.steps)} stretches of days are out of step and are history; watching from here on"
+            )
+        fresh = {
+            "versions": versions,
+            "history": history,
+            "open": asked.waits or bool(asked.requests),
+            "work": at_work,
+            # What has to wait is looked for again.
+            "ended": cursor.get("ended", ended) if asked.waits else ended,
+        }
         return SensorResult(
-            run_requests=requests,
-            skip_reason=None if requests else SkipReason("; ".join(said) or "everything is in step"),
+            run_requests=asked.requests,
+            skip_reason=None if asked.requests else SkipReason("; ".join(asked.said) or "everything is in step"),
             cursor=json.dumps(fresh),
             asset_events=status_events(lake, graph, work, found),
         )
@@ -104,71 +132,31 @@ def in_step_sensor(graph: Graph) -> SensorDefinition:
     return keep_in_step
 
 
-def differences(graph: Graph, records: Mapping[str, DayRecords]) -> dict[str, dict[str, int]]:
-    """The days on record that rest on changed content, by table, each with a sign of what it would rest on now."""
-    found: dict[str, dict[str, int]] = {}
-    for asset in graph:
-        own = records[asset.table]
-        days = [date.fromordinal(int(day)) for day in own.days]
-        stale = stale_days(asset, own, records, days) if days else []
-        signs = {
-            day.isoformat(): sign_of(graph, records, asset.table, day)
-            for day, due in zip(days, stale, strict=True)
-            if due
-        }
-        if signs:
-            found[asset.table] = signs
-    return found
+@dataclass
+class _Asked:
+    """What a tick asks for, what it says of the rest, and whether any of that waits for a later tick."""
 
+    instance: DagsterInstance
+    work: Sequence[Work]
+    requests: list[RunRequest] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    waits: bool = False
 
-def sign_of(graph: Graph, records: Mapping[str, DayRecords], table: str, day: date) -> int:
-    """A number that changes when what a day rests on changes again."""
-    from ml_assets.domain.planning import window_fingerprints
-
-    reads = graph[table].reads
-    parts = [
-        int(window_fingerprints(records[read.table], [day], read.window)[0])
-        for _, read in sorted(reads.items())
-        if not read.by_version
-    ]
-    return zlib.crc32(repr(parts).encode())
-
-
-def within_history(
-    graph: Graph, records: Mapping[str, DayRecords], run: Run, history: Mapping[str, Mapping[str, int]]
-) -> bool:
-    """Whether nothing of a run is out of step beyond what was so when the watch began."""
-    for table in run.tables:
-        own = records[table]
-        days = [day for day in (date.fromordinal(int(day)) for day in own.days) if day in run.days]
-        if not days:
-            continue
-        stale = stale_days(graph[table], own, records, days)
-        for day, due in zip(days, stale, strict=True):
-            known = history.get(table, {}).get(day.isoformat())
-            if due and known != sign_of(graph, records, table, day):
-                return False
-    return True
-
-
-def _requests(
-    instance: DagsterInstance, runs: list[Run], work: list[Work], graph: Graph, records: Mapping[str, DayRecords]
-) -> tuple[list[RunRequest], list[str]]:
-    requests: list[RunRequest] = []
-    said: list[str] = []
-    for run in runs:
-        if busy := [each.run_id for each in work if each.touches(run.tables)]:
-            said.append(f"{run.days} waits for run {busy[0][:8]}, which computes some of its tables")
-            continue
-        sign = f"{zlib.crc32(repr((run.tables, str(run.days), run_sign(graph, records, run))).encode()):08x}"
-        tries = instance.get_runs_count(RunsFilter(tags={PLAN: sign}))
+    def for_(self, run: Run, sign: str) -> None:
+        """Asks for a run, unless a run at work touches its tables or it was launched in vain often enough."""
+        if busy := [each.run_id for each in self.work if each.touches(run.tables)]:
+            self.said.append(f"{run.days} waits for run {busy[0][:8]}, which computes some of its tables")
+            self.waits = True
+            return
+        tries = self.instance.get_runs_count(RunsFilter(tags={PLAN: sign}))
         if tries >= MOST_TRIES:
-            said.append(f"{run.days} was launched {tries} times and is still out of step; see those runs")
-            continue
-        if len(requests) == MOST_RUNS_A_TICK:
-            said.append("more at the next tick")
-            break
-        requests.append(
+            self.said.append(f"{run.days} was launched {tries} times and is still out of step; see those runs")
+            return
+        if len(self.requests) == MOST_RUNS_A_TICK:
+            self.said.append("more at the next tick")
+            self.waits = True
+            return
+        self.requests.append(
             RunRequest(
                 run_key=f"in step|{run.days}|{sign}|{tries}",
                 asset_selection=[AssetKey(table.split("/")) for table in run.tables],
@@ -180,17 +168,6 @@ def _requests(
                 },
             )
         )
-    return requests, said
-
-
-def run_sign(graph: Graph, records: Mapping[str, DayRecords], run: Run) -> list[int]:
-    """What the run's days would rest on now: a later change makes it another run."""
-    return [
-        sign_of(graph, records, table, day)
-        for table in run.tables
-        for day in run.days
-        if records[table].state_of([day]) != [""]
-    ]
 
 
 def status_events(lake: Lake, graph: Graph, work: list[Work], found: Plan) -> list[AssetMaterialization]:

@@ -35,7 +35,7 @@ ALLOWED = {
     },
     # Programs over the finished platform; nothing of the platform imports them.
     "ml_assets.launch": {"ml_assets.assets", "ml_assets.definitions", "ml_assets.domain", "partitions", "resources"},
-    "ml_assets.repair": {"ml_assets.launch", "partitions", "resources"},
+    "ml_assets.repair": {"ml_assets.domain", "ml_assets.launch", "partitions", "resources"},
     "ml_assets.replay": {
         "ml_assets.assets",
         "ml_assets.domain",

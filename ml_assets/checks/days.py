@@ -23,10 +23,9 @@ from dagster import (
 )
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
+from ml_assets.domain.verdict import DAY_CHECK as CHECK_NAME
 from ml_assets.domain.verdict import Verdict
 from partitions import key_of_day
-
-CHECK_NAME = "rows_and_nulls"
 
 
 def day_check_spec(key: AssetKey, days: DailyPartitionsDefinition, description: str) -> AssetCheckSpec:

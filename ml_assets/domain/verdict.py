@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+DAY_CHECK = "rows_and_nulls"
+"""The name of the check that every asset has, and that shows the verdict on each of its days."""
+
 Measured = Mapping[str, int | float | str | bool | None]
 
 
