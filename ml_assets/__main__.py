@@ -1,4 +1,4 @@
-"""The command line: `demo`, `ui`, `run`, `plan`, `repair`, `status`, `retrain`, `summary`, `accept-loss`.
+"""The command line: `init`, `add`, `demo`, `run`, `plan`, `repair`, `status`, `retrain`, `summary`, `ui` and others.
 
 What belongs here: arguments in, one call, an exit status out. What does not: what the commands do.
 """
@@ -81,7 +81,14 @@ def parser() -> argparse.ArgumentParser:
     """What can be typed."""
     shown = argparse.ArgumentParser(prog="ml-assets", description="A production ML platform on Dagster.")
     commands = shown.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="replay the whole shipped year; a second time it is a no-op")
+    init = commands.add_parser("init", help="make a project of your own, which runs before anything is edited")
+    init.add_argument("folder", type=Path, help="a new folder")
+    init.add_argument("--package", help="name of the catalogue's package; the folder's when left out")
+    add = commands.add_parser("add", help="write a file to begin with: a source, feature group, outcome or model")
+    add.add_argument("kind", choices=("source", "features", "outcome", "model"))
+    add.add_argument("name")
+    demo = commands.add_parser("demo", help="replay every day that is over; a second time it is a no-op")
+    demo.add_argument("--until", metavar="DAY", help="replay the days before this one, YYYY-MM-DD")
     commands.add_parser("summary", help="print what the replay found")
     ui = commands.add_parser("ui", help="serve Dagster's UI and daemon over the home")
     ui.add_argument("--port", type=int, default=PORT)
@@ -108,11 +115,34 @@ def parser() -> argparse.ArgumentParser:
     return shown
 
 
-def _demo(_: argparse.Namespace) -> int:
+def _init(chosen: argparse.Namespace) -> int:
+    from ml_assets.begin import make_project
+
+    made = make_project(chosen.folder, chosen.package)
+    Console().print(
+        f"{made} is a project that runs as it is. Next: cd {made}; ml-assets demo; ml-assets ui. Its README says what "
+        "is where, and how to make it yours.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _add(chosen: argparse.Namespace) -> int:
+    from ml_assets.begin import add_declaration
+
+    file = add_declaration(this_project(), chosen.kind, chosen.name)
+    Console().print(f"{file} is there to be edited; it is found as it is.", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from ml_assets.launch import parse_days
     from ml_assets.replay import Replay
     from ml_assets.summary import render
 
     console = Console()
+    until = parse_days(chosen.until, None).start if chosen.until else None
     began = time.monotonic()
     launcher = _launcher()
     if not launcher.graph.assets:
@@ -133,7 +163,7 @@ def _demo(_: argparse.Namespace) -> int:
                 tasks[step] = shown.add_task(step, total=total)
             shown.update(tasks[step], completed=done)
 
-        replay = Replay(launcher, progress)
+        replay = Replay(launcher, progress, until)
         finished = replay.finished
         if not finished:
             replay.run()
@@ -293,7 +323,9 @@ def _launcher() -> "Launcher":
 
 COMMANDS = {
     "accept-loss": _accept_loss,
+    "add": _add,
     "demo": _demo,
+    "init": _init,
     "plan": _plan,
     "repair": _repair,
     "retrain": _retrain,

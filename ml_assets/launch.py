@@ -18,7 +18,7 @@ from ml_assets.domain import errors
 from ml_assets.domain.declared import Graph
 from ml_assets.domain.errors import CalendarError, CatalogError, DaysRefusedError, MlAssetsError, RunFailedError
 from ml_assets.domain.specs import Catalog
-from partitions import DayRange, day_of_key, key_of_day
+from partitions import DayRange, day_of_key, key_of_day, today_in
 from resources.delta_io_manager import DEFER_EVENTS, table_of
 from resources.handles import lake_of
 from resources.home import Home
@@ -151,12 +151,15 @@ class Launcher:
     def check_calendar(self, asset_key: AssetKey, days: DayRange) -> None:
         """Raises CalendarError unless every day of the range is a partition of the asset."""
         calendar = self.graph[table_of(asset_key)].calendar
-        known = DayRange(calendar.first_day, calendar.outcome_end_day)
+        over = today_in(calendar.timezone)
+        known = DayRange(calendar.first_day, calendar.outcome_end(over))
         for day in (days.start, days.last):
             if day not in known:
+                open_end = calendar.outcome_end_day is None or calendar.outcome_end_day > over
+                reach = f"the last day that is over, {known.last}" if open_end else str(known.last)
                 raise CalendarError(
                     f"{asset_key.to_user_string()} has no partition {day}; its calendar runs from {known.start} to "
-                    f"{known.last}. Nothing was run."
+                    f"{reach}. Nothing was run."
                 )
 
 

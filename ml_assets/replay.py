@@ -22,7 +22,7 @@ from ml_assets.domain.promotion import ATTEMPTED
 from ml_assets.domain.specs import Calendar, Catalog, ModelSpec
 from ml_assets.launch import Launcher
 from ml_assets.repair import tell_what_is_untold
-from partitions import DayRange
+from partitions import DayRange, today_in
 from resources.lake import Lake
 from resources.overview import untold_of
 
@@ -37,10 +37,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Replay:
-    """A replay of everything in a catalogue, over a home."""
+    """A replay of everything in a catalogue, over a home: of all days that are over, or of those before `until`."""
 
     launcher: Launcher
     progress: Progress
+    until: date | None = None
 
     def __post_init__(self) -> None:
         self._graph = declared_graph(self.launcher.catalog)
@@ -49,7 +50,7 @@ class Replay:
     def finished(self) -> bool:
         """Whether every day of every asset is on record, here and in Dagster, and every decision was carried out."""
         lake, catalog = self.launcher.lake, self.launcher.catalog
-        due = {asset.table: _whole(asset.calendar) for asset in self._graph}
+        due = {asset.table: self._whole(asset.calendar) for asset in self._graph}
         missing = [
             step
             for step in plan(self._graph, lake.records(self._graph.assets), due=due).steps
@@ -80,37 +81,38 @@ class Replay:
                 name = f"{calendar.name}: {stage}"
                 self.progress(name, 0, 1)
                 tables = [asset.table for asset in self._graph if asset.stage == stage and asset.calendar == calendar]
-                self._compute_missing(tables, DayRange(*_whole(calendar)))
+                self._compute_missing(tables, DayRange(*self._whole(calendar)))
                 self.progress(name, 1, 1)
         for model in self.launcher.catalog.models.values():
             self._run_model(model)
 
     def _run_model(self, model: ModelSpec) -> None:
         calendar, lake = model.calendar, self.launcher.lake
-        year = DayRange(calendar.first_day, calendar.end_day)
+        event_end = self._event_end(calendar)
+        year = DayRange(calendar.first_day, event_end)
         decisions = f"retrain_decisions/{model.name}"
         training = [f"{stage}/{model.name}" for stage in TRAINING]
         serving = [f"{stage}/{model.name}" for stage in SERVING]
         settled = calendar.first_day
         day = self._resume(model)
-        while day < calendar.end_day:
+        while day < event_end:
             self.progress(f"{model.name}: replaying", (day - calendar.first_day).days, len(year))
             self._compute_missing([decisions], DayRange(day, day + timedelta(days=1)))
             # Days up to here were decided: what was trained on them, if anything, goes on record.
             self._compute(training, DayRange(settled, day + timedelta(days=1)))
             settled = day + timedelta(days=1)
-            end = min(day + timedelta(days=SEGMENT_DAYS), calendar.end_day)
+            end = min(day + timedelta(days=SEGMENT_DAYS), event_end)
             self._compute(serving, DayRange(day, end))
-            until = min(end + timedelta(days=1), calendar.end_day)
+            until = min(end + timedelta(days=1), event_end)
             if until > day + timedelta(days=1):
                 self._compute_missing([decisions], DayRange(day + timedelta(days=1), until))
             cut = _first_decision(lake, model, day + timedelta(days=1), until)
             if cut:
                 self._take_back(model, cut)
             day = cut or end
-        self._compute_missing(training, DayRange(settled, calendar.end_day))
+        self._compute_missing(training, DayRange(settled, max(settled, event_end)))
         every = [asset.table for asset in self._graph if asset.name == model.name and asset.stage not in SHARED]
-        self._compute_missing(every, DayRange(*_whole(calendar)))
+        self._compute_missing(every, DayRange(*self._whole(calendar)))
         self.progress(f"{model.name}: replaying", len(year), len(year))
 
     def _resume(self, model: ModelSpec) -> date:
@@ -120,18 +122,30 @@ class Replay:
         if untrained:
             self._take_back(model, untrained)
             return untrained
-        first = calendar.end_day
+        event_end = self._event_end(calendar)
+        first = event_end
         for stage in ("retrain_decisions", *TRAINING, *SERVING):
             on_record = set(lake.record(f"{stage}/{model.name}")[DAY])
-            missing = (day for day in DayRange(calendar.first_day, calendar.end_day) if day not in on_record)
-            first = min(first, next(missing, calendar.end_day))
+            missing = (day for day in DayRange(calendar.first_day, event_end) if day not in on_record)
+            first = min(first, next(missing, event_end))
         return first
 
     def _take_back(self, model: ModelSpec, cut: date) -> None:
         """Decisions after `cut` were made as if nothing had been trained there: they are made anew."""
-        after = list(DayRange(cut + timedelta(days=1), model.calendar.end_day))
-        self.launcher.lake.withdraw(f"retrain_decisions/{model.name}", after)
-        self.launcher.lake.withdraw(f"champions/{model.name}", [cut, *after])
+        lake = self.launcher.lake
+        for table, first in (("retrain_decisions", cut + timedelta(days=1)), ("champions", cut)):
+            on_record = lake.record(f"{table}/{model.name}")[DAY]
+            lake.withdraw(f"{table}/{model.name}", [day for day in on_record if day >= first])
+
+    def _event_end(self, calendar: Calendar) -> date:
+        return calendar.event_end(self._until(calendar))
+
+    def _whole(self, calendar: Calendar) -> tuple[date, date]:
+        return calendar.first_day, calendar.outcome_end(self._until(calendar))
+
+    def _until(self, calendar: Calendar) -> date:
+        over = today_in(calendar.timezone)
+        return min(self.until, over) if self.until else over
 
     def _compute(self, tables: Sequence[str], days: DayRange) -> None:
         """Computes what of the days is missing or out of step."""
@@ -151,10 +165,6 @@ class Replay:
 
 def _calendars(catalog: Catalog) -> Iterator[Calendar]:
     yield from dict.fromkeys(source.calendar for source in catalog.sources.values())
-
-
-def _whole(calendar: Calendar) -> tuple[date, date]:
-    return calendar.first_day, calendar.outcome_end_day
 
 
 def _untrained(lake: Lake, model: ModelSpec) -> date | None:

@@ -101,9 +101,8 @@ def render(home: Home, catalog: Catalog, lake: Lake, port: int = 3000) -> Group:
         Text(
             f"\nThe lake      {lake.store.root}   (Delta tables, <stage>/<name>)\n"
             f"MLflow        {home.tracking_uri}\n"
-            f"Next          make ui      then open http://127.0.0.1:{port}  (lineage, checks, backfills)\n"
-            "              make test    the test suite\n"
-            "              .venv/bin/ml-assets status | plan | repair   how it stands, what is out of step, mend it\n",
+            f"Next          ml-assets ui       then open http://127.0.0.1:{port}  (lineage, checks, backfills)\n"
+            "              ml-assets status   how it stands; plan: what is out of step; repair: mend it\n",
             overflow="fold",
         )
     )

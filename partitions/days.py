@@ -57,15 +57,24 @@ def midnight(day: date, timezone: str) -> datetime:
 
 
 @cache
-def clock_change(timezone: str, first: date, end: date) -> timedelta:
+def clock_change(timezone: str, first: date, end: date | None) -> timedelta:
     """How much the local clock is put forward or back, at the most, between midnights of `[first, end]`.
 
-    So much shorter than 24 hours each may a stretch of local days be.
+    So much shorter than 24 hours each may a stretch of local days be. Without an end two years are looked at.
     """
+    end = end or first + TWO_YEARS
     zone = ZoneInfo(timezone)
     days = DayRange(first, end + timedelta(days=1))
     offsets = [datetime(day.year, day.month, day.day, tzinfo=zone).utcoffset() or timedelta(0) for day in days]
     return max(offsets) - min(offsets)
+
+
+TWO_YEARS = timedelta(days=731)
+
+
+def today_in(timezone: str) -> date:
+    """The local day in `timezone`; the days before it are over."""
+    return datetime.now(ZoneInfo(timezone)).date()
 
 
 def key_of_day(day: date) -> str:

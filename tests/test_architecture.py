@@ -49,7 +49,9 @@ ALLOWED = {
     "ml_assets.status_terminal": {"ml_assets.domain"},
     "ml_assets.serve": {"ml_assets.domain", "resources"},
     "ml_assets.sentences": set(),
+    "ml_assets.begin": {"ml_assets.catalog", "ml_assets.domain", "partitions", "resources"},
     "ml_assets.__main__": {
+        "ml_assets.begin",
         "ml_assets.catalog",
         "ml_assets.domain",
         "ml_assets.launch",

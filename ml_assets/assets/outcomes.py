@@ -24,7 +24,7 @@ def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
         labels = labels_by_known_day(outcome, ready.inputs[outcome.source].rows)
         rows = labels.filter(pl.col(DAY).is_in(list(ready.days))).sort(DAY, "row_key")
         none = sorted(set(ready.days) - set(rows[DAY]))
-        past_events = {day: "no label became known" for day in none if day >= calendar.end_day}
+        past_events = {day: "no label became known" for day in none if calendar.is_past(day)}
         judged = [day for day in ready.days if day not in past_events]
         return DayBatch(rows=rows, verdicts=judge_days(rows, judged, limits), empty=past_events)
 

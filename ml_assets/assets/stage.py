@@ -8,7 +8,7 @@ What does not: what any particular stage computes (the modules beside this one).
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -249,9 +249,9 @@ class Step:
         }
         wanted = [day for day in run_days if day not in left]
         past = {
-            day: f"the last event day of {calendar.name} is {date.fromordinal(calendar.end_day.toordinal() - 1)}"
+            day: f"the last event day of {calendar.name} is {calendar.event_end(day) - timedelta(days=1)}"
             for day in wanted
-            if day >= calendar.end_day and not self.stage.past_end
+            if calendar.is_past(day) and not self.stage.past_end
         }
         hull = DayRange(min(wanted), date.fromordinal(max(wanted).toordinal() + 1)) if wanted else self.run
         inputs = {name: self._frame(read, hull) for name, read in windowed.items()} if wanted else {}
@@ -353,7 +353,7 @@ class Step:
     def _frame(self, read: Read, run: DayRange) -> DayFrame:
         calendar = self.declared.calendar
         days = read.window.of(run)
-        start, end = max(days.start, calendar.first_day), min(days.end, calendar.outcome_end_day)
+        start, end = max(days.start, calendar.first_day), calendar.outcome_end(days.end)
         return self.door.read(read.table, DayRange(start, max(start, end)))
 
     def _blocked(self, days: list[date], inputs: Mapping[str, DayFrame]) -> dict[date, str]:

@@ -189,10 +189,10 @@ def _check_days(where: str, model: ModelSpec) -> None:
             raise CatalogError(f"{where}: {name} is {days}, wanted 1 or more.")
     for name, days in (("first_training_day", (model.first_training_day,)), ("business_days", model.business_days)):
         for day in days:
-            if not calendar.first_day <= day < calendar.end_day:
+            if day < calendar.first_day or calendar.is_past(day):
                 raise CatalogError(
                     f"{where}: {name} names {day}, wanted a day of the calendar {calendar.name!r}, from "
-                    f"{calendar.first_day} to before {calendar.end_day}."
+                    f"{calendar.first_day} {f'to before {calendar.end_day}' if calendar.end_day else 'on'}."
                 )
 
 
@@ -204,7 +204,7 @@ def _check_calendar(where: str, calendar: Calendar) -> None:
         raise CatalogError(
             f"{of}: the time zone {calendar.timezone!r} is not known, wanted a name such as 'Europe/Berlin' or 'UTC'."
         ) from error
-    if calendar.end_day <= calendar.first_day:
+    if calendar.is_past(calendar.first_day):
         raise CatalogError(
             f"{of}: it ends before {calendar.end_day} and begins on {calendar.first_day}, wanted a day or more."
         )

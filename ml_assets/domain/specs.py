@@ -32,24 +32,36 @@ def _no_texts() -> Mapping[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calendar:
-    """The days of a workload: local days in `timezone`, half-open `[first_day, end_day)`.
+    """The days of a workload: local days in `timezone`, half-open `[first_day, end_day)`, or from `first_day` on.
 
-    Labels may come up to `label_lag_days` after the event's day, so the workload runs that many days past `end_day`:
-    on those days outcomes and performance reports may have rows, the rest has none. `owners` are who to ask:
-    `team:<name>` or a mail address.
+    Without an `end_day` the workload is live: its days are those that are over. Labels may come up to `label_lag_days`
+    after the event's day, so the workload runs that many days past `end_day`: on those days outcomes and performance
+    reports may have rows, the rest has none. `owners` are who to ask: `team:<name>` or a mail address.
     """
 
     name: str
     timezone: str
     first_day: date
-    end_day: date
+    end_day: date | None
     label_lag_days: int
     owners: tuple[str, ...] = ()
 
     @property
-    def outcome_end_day(self) -> date:
-        """The first day on which no label can arrive any more."""
-        return self.end_day + timedelta(days=self.label_lag_days)
+    def outcome_end_day(self) -> date | None:
+        """The first day on which no label can arrive any more; None for a live workload."""
+        return None if self.end_day is None else self.end_day + timedelta(days=self.label_lag_days)
+
+    def is_past(self, day: date) -> bool:
+        """Whether a day lies after the last event day."""
+        return self.end_day is not None and day >= self.end_day
+
+    def event_end(self, until: date) -> date:
+        """The end of the event days before `until`, and of none after the last."""
+        return max(self.first_day, until if self.end_day is None else min(until, self.end_day))
+
+    def outcome_end(self, until: date) -> date:
+        """The end of all days before `until`, those on which only labels can arrive included."""
+        return max(self.first_day, until if self.outcome_end_day is None else min(until, self.outcome_end_day))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
