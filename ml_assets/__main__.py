@@ -30,10 +30,16 @@ from resources.project import this_project
 from resources.settings import prepare_process
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
     from rich.progress import TaskID
 
     from ml_assets.domain.planning import DecisionWarning
+    from ml_assets.domain.specs import SourceSpec
     from ml_assets.launch import Launcher, RunReport
+    from resources.deliveries import Delivery
+    from resources.extracts import Extracts
 
 PORT = 3000
 INTERRUPTED = 130
@@ -98,6 +104,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("last", nargs="?", help="last day, included; the first day when left out")
     run.add_argument("--anew", action="store_true", help="decide decisions that are on record anew")
     commands.add_parser("plan", help="print what is out of step, in order, and why; run nothing")
+    deliver = commands.add_parser("deliver", help="put a corrected file in the place of what a source delivered")
+    deliver.add_argument("source")
+    deliver.add_argument("day", help="YYYY-MM-DD")
+    deliver.add_argument("file", type=Path, help="in the form of the source's origin, or Parquet")
+    pull = commands.add_parser("pull", help="ask a source's origin anew for days that were delivered before")
+    pull.add_argument("source")
+    pull.add_argument("first", help="first day, YYYY-MM-DD")
+    pull.add_argument("last", nargs="?", help="last day, included; the first day when left out")
     repair = commands.add_parser("repair", help="compute days of assets, then all that rests on what changed")
     repair.add_argument("assets", nargs="?", help="<stage>/<name>, several joined by commas; nothing: what is planned")
     repair.add_argument("first", nargs="?", help="first day, YYYY-MM-DD")
@@ -274,6 +288,40 @@ def _status(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _deliver(chosen: argparse.Namespace) -> int:
+    from resources.deliveries import deliver
+
+    return _delivered(chosen.source, chosen.day, None, lambda *at: deliver(*at, chosen.file))
+
+
+def _pull(chosen: argparse.Namespace) -> int:
+    from resources.deliveries import pull
+
+    return _delivered(chosen.source, chosen.first, chosen.last, pull)
+
+
+def _delivered(
+    name: str, first: str, last: str | None, take: "Callable[[Extracts, SourceSpec, date], Delivery]"
+) -> int:
+    """Takes a delivery for each day and says what is to be done next."""
+    from ml_assets.launch import parse_days
+    from resources.extracts import Extracts
+
+    days = parse_days(first, last)
+    launcher = _launcher()
+    launcher.check_calendar(launcher.known_asset(f"events/{name}"), days)
+    source = launcher.catalog.sources[name]
+    console = Console()
+    for day in days:
+        delivery = take(Extracts(launcher.home.extracts), source, day)
+        kept = f"; what was there before is kept at {delivery.before}" if delivery.before else ""
+        said = "the same was delivered before; nothing was changed" if delivery.unchanged else f"delivered{kept}"
+        console.print(f"{name} {day}: {said}.", highlight=False, soft_wrap=True)
+    asked = f"{first} {last}" if last else first
+    console.print(f"Then compute what rests on it: ml-assets repair events/{name} {asked}", highlight=False)
+    return 0
+
+
 def _retrain(chosen: argparse.Namespace) -> int:
     from ml_assets.launch import parse_days
 
@@ -324,9 +372,11 @@ def _launcher() -> "Launcher":
 COMMANDS = {
     "accept-loss": _accept_loss,
     "add": _add,
+    "deliver": _deliver,
     "demo": _demo,
     "init": _init,
     "plan": _plan,
+    "pull": _pull,
     "repair": _repair,
     "retrain": _retrain,
     "run": _run,

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ml_assets.domain.ingestion import told_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.origins import Archive, DropFolder
 from ml_assets.domain.specs import SourceSpec
-from resources.origins import fetched, parquet_rows
+from resources.origins import Delivered, fetched, parquet_rows
 
 NULLS = ["", "NA"]
 
@@ -66,6 +66,13 @@ class Extracts:
             shutil.rmtree(aside, ignore_errors=True)
             if not (self.root / source.name).is_dir():
                 raise
+
+    def cut(self, source: SourceSpec, archive: Archive, day: date) -> Delivered | None:
+        """One day cut from the source's archive anew; None when the archive has no rows of it."""
+        rows = archive.prepare(_tables(archive, source.name)).filter(pl.col(DAY) == day).collect()
+        content = rows.write_ndjson().encode()
+        where = f"{archive.distribution}: {archive.path}"
+        return Delivered(rows, hashlib.sha256(content).hexdigest(), len(content), where) if rows.height else None
 
     def _landed(self, source: SourceSpec) -> bool:
         folder = self.root / source.name
@@ -111,15 +118,21 @@ class Extracts:
                 f"nothing was delivered for {day}{asked}, and there is no extract at {path}; deliver it "
                 "and rerun this day"
             )
-        write_whole(delivered.rows, path)
+        freeze(delivered, path)
 
 
-def write_whole(rows: pl.DataFrame, path: Path) -> None:
-    """Writes rows to a Parquet file that is there whole or not at all."""
+def freeze(delivered: Delivered, path: Path) -> None:
+    """Writes a delivery to an extract that is there whole or not at all, and says of itself how it came."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
+    told = {
+        "delivered at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "delivered from": delivered.where,
+        "delivered sha256": delivered.sha256,
+        "delivered size": str(delivered.size),
+    }
     try:
-        rows.write_parquet(aside)
+        delivered.rows.write_parquet(aside, metadata=told)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

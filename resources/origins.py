@@ -76,9 +76,8 @@ def rows_of_file(source: SourceSpec, day: date, file: Path) -> Delivered:
         content = file.read_bytes()
     except OSError as error:
         raise ExtractError(f"{file} cannot be read ({error.strerror or error}); nothing was delivered") from error
-    origin = source.origin if isinstance(source.origin, DropFolder) else DropFolder("{day}.parquet")
-    if file.name.endswith(".parquet"):
-        origin = DropFolder("{day}.parquet")
+    parquet = DropFolder("{day}.parquet")
+    origin = parquet if file.suffix == ".parquet" or not isinstance(source.origin, DropFolder) else source.origin
     rows = _rows_of_file(origin, source, day, content, str(file))
     return Delivered(rows, _sha256(content), len(content), str(file))
 
