@@ -84,15 +84,25 @@ def untold_of(
     return untold
 
 
-def broken_off(instance: DagsterInstance, since: float) -> tuple[set[str] | None, float]:
-    """The tables of runs that failed or were cancelled after an instant (None: of any), and the newest such instant."""
+@dataclass(frozen=True, slots=True)
+class BrokenOff:
+    """The tables of runs that failed or were cancelled (None: of all tables, maybe), and up to when they were."""
+
+    tables: frozenset[str] | None
+    until: float
+
+    def __bool__(self) -> bool:
+        return self.tables is None or bool(self.tables)
+
+
+def broken_off(instance: DagsterInstance, since: float) -> BrokenOff:
+    """What runs that failed or were cancelled after an instant were to compute."""
     wanted = RunsFilter(statuses=BROKEN_OFF, updated_after=datetime.fromtimestamp(since, UTC))
     records = instance.get_run_records(wanted)
     works = [_work(record.dagster_run) for record in records]
-    newest = max((record.update_timestamp.timestamp() for record in records), default=since)
-    if any(work.tables is None for work in works):
-        return None, newest
-    return {table for work in works for table in work.tables or ()}, newest
+    tables = frozenset(table for work in works for table in work.tables or ())
+    until = max((record.update_timestamp.timestamp() for record in records), default=since)
+    return BrokenOff(None if any(work.tables is None for work in works) else tables, until)
 
 
 @dataclass(frozen=True, slots=True)

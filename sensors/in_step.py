@@ -6,14 +6,14 @@ What belongs here: when to plan, which runs to ask for, the status asset. What d
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dagster import (
     AssetKey,
     AssetMaterialization,
+    AssetObservation,
     AssetSelection,
     AssetSpec,
     DagsterInstance,
@@ -32,17 +32,18 @@ from ml_assets.domain.declared import Graph
 from ml_assets.domain.planning import Plan, Run, plan
 from ml_assets.domain.status import SENSOR
 from ml_assets.domain.status_picture import status_markdown
-from ml_assets.domain.watch import beyond, due_signs, runs_over, sign_of
+from ml_assets.domain.watch import Signs, beyond, due_signs, news, runs_over, said_of_decisions, sign_of, told_after
 from resources.delta_io_manager import DEFER_EVENTS
 from resources.handles import LakeHandle
 from resources.home import Home
 from resources.lake import Lake
-from resources.overview import RECORDED, Work, broken_off, statuses_of, untold_of, work_of
+from resources.overview import RECORDED, BrokenOff, Work, broken_off, statuses_of, untold_of, work_of
 from resources.run_owner import close_abandoned_runs
 from resources.run_tags import PLAN, range_tags
 
 MOST_RUNS_A_TICK = 4
 MOST_TRIES = 3
+MOST_TOLD_A_TICK = 500
 STATUS = "status"
 
 
@@ -68,7 +69,8 @@ def in_step_sensor(graph: Graph) -> SensorDefinition:
     A tick first asks every table whether it has a new version and whether a run has ended, and does nothing when
     neither has. What is out of step on the first evaluation is history and starts nothing. A run that was launched and
     did not mend its days is launched again, up to three times. Days that a broken-off run left on record, and Dagster
-    does not show as what they are, are told again. Code that changed makes nothing out of step.
+    does not show as what they are, are told again. A decision that is kept although what it rests on has changed says
+    so on its day. Code that changed makes nothing out of step.
     """
     selection = AssetSelection.assets(*(AssetKey(table.split("/")) for table in graph.assets))
 
@@ -85,51 +87,99 @@ def in_step_sensor(graph: Graph) -> SensorDefinition:
         handle: LakeHandle = context.resources.lake
         lake, instance = handle.lake(), context.instance
         close_abandoned_runs(instance, Home(Path(handle.home)))
-        cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
-        began = time.time()
-        work = work_of(instance)
-        broken, ended = broken_off(instance, cursor.get("ended", began)) if cursor else (set(), began)
-        at_work = sorted(each.run_id for each in work)
-        seen = cursor.get("versions", {})
-        if cursor and not (
-            cursor["open"] or broken or broken is None or at_work != cursor["work"] or lake.moved(seen, graph.assets)
-        ):
+        mind = _Mind.of(context.cursor)
+        work, ended = work_of(instance), broken_off(instance, mind.ended)
+        if not mind.stirred(work, ended) and not lake.moved(mind.versions, graph.assets):
             return SkipReason("nothing has changed since the last tick")
-        versions = lake.versions(graph.assets)
-        records = lake.records(graph.assets)
-        found = plan(graph, records)
-        history = cursor["history"] if cursor else due_signs(graph, records)
-        asked = _Asked(instance, work)
+        return _Look(lake, graph, instance).after(mind, work, ended)
+
+    return keep_in_step
+
+
+@dataclass(frozen=True, slots=True)
+class _Mind:
+    """What the sensor keeps in mind between ticks: what it has seen, asked for and told.
+
+    `history` is what was out of step at its first look, `told` what was said of decisions; `ended` is the instant up to
+    which runs that broke off have been looked after.
+    """
+
+    ended: float
+    versions: Mapping[str, int] = field(default_factory=dict)
+    history: Signs = field(default_factory=dict)
+    told: Signs = field(default_factory=dict)
+    work: Sequence[str] = ()
+    waits: bool = True
+    first: bool = False
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "_Mind":
+        """What a cursor holds; without one, a mind that has seen nothing and waits to."""
+        return cls(**json.loads(cursor)) if cursor else cls(ended=time.time(), first=True)
+
+    def text(self) -> str:
+        """The cursor."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "first"})
+
+    def stirred(self, work: Sequence[Work], ended: BrokenOff) -> bool:
+        """Whether there is anything to look at, the lake aside."""
+        return self.waits or bool(ended) or _ids(work) != self.work
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look at the lake, of a tick that has something to look at."""
+
+    lake: Lake
+    graph: Graph
+    instance: DagsterInstance
+
+    def after(self, mind: _Mind, work: Sequence[Work], ended: BrokenOff) -> SensorResult:
+        """What the tick asks for, tells and keeps in mind."""
+        # Versions before records: a commit in between is seen again, not overlooked.
+        versions = self.lake.versions(self.graph.assets)
+        records = self.lake.records(self.graph.assets)
+        found = plan(self.graph, records)
+        history = due_signs(self.graph, records) if mind.first else mind.history
+        asked = _Asked(self.instance, work)
         for run in found.runs():
-            due = due_signs(graph, records, run)
+            due = due_signs(self.graph, records, run)
             if beyond(due, history):
                 asked.for_(run, sign_of(run, due))
-        if asked.requests and broken != set():
-            # What is computed anew is told with it; what is left to tell is looked for afterwards.
-            asked.waits = True
-        elif broken != set():
-            for run in runs_over(untold_of(lake, graph, instance, broken), RECORDED):
+        if ended and not asked.requests:
+            for run in runs_over(untold_of(self.lake, self.graph, self.instance, ended.tables), RECORDED):
                 asked.for_(run, sign_of(run, {table: {"at": versions[table]} for table in run.tables}))
-        if not cursor and found.steps:
-            asked.said.append(
-                f"{len(found.steps)} stretches of days are out of step and are history; watching from here on"
-            )
-        fresh = {
-            "versions": versions,
-            "history": history,
-            "open": asked.waits or bool(asked.requests),
-            "work": at_work,
+        if mind.first and found.steps:
+            asked.said.append(f"{len(found.steps)} stretches of days are out of step: history; watching from now on")
+        at_rest = not asked.requests and not asked.waits
+        fresh = news(said_of_decisions(found.warnings), mind.told, MOST_TOLD_A_TICK) if at_rest else []
+        kept = _Mind(
             # What has to wait is looked for again.
-            "ended": cursor.get("ended", ended) if asked.waits else ended,
-        }
+            ended=ended.until if at_rest else mind.ended,
+            versions=versions,
+            history=history,
+            told=told_after(mind.told, fresh),
+            work=_ids(work),
+            waits=not at_rest or len(fresh) == MOST_TOLD_A_TICK,
+        )
         return SensorResult(
             run_requests=asked.requests,
             skip_reason=None if asked.requests else SkipReason("; ".join(asked.said) or "everything is in step"),
-            cursor=json.dumps(fresh),
-            asset_events=status_events(lake, graph, work, found),
+            cursor=kept.text(),
+            asset_events=[*status_events(self.lake, self.graph, work, found), *_told(fresh)],
         )
 
-    return keep_in_step
+
+def _ids(work: Sequence[Work]) -> list[str]:
+    return sorted(each.run_id for each in work)
+
+
+def _told(fresh: Sequence[tuple[str, str, str]]) -> list[AssetObservation]:
+    """What is news of decisions, each said on its day."""
+    return [
+        AssetObservation(AssetKey(table.split("/")), partition=day, description=text, metadata={"changed since": text})
+        for table, day, text in fresh
+    ]
 
 
 @dataclass
@@ -170,7 +220,7 @@ class _Asked:
         )
 
 
-def status_events(lake: Lake, graph: Graph, work: list[Work], found: Plan) -> list[AssetMaterialization]:
+def status_events(lake: Lake, graph: Graph, work: Sequence[Work], found: Plan) -> list[AssetMaterialization]:
     """How every calendar stands, as a materialisation of its status asset."""
     return [
         AssetMaterialization(

@@ -13,6 +13,8 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster import (
+    AssetMaterialization,
+    AssetObservation,
     DagsterEvent,
     DagsterEventType,
     DagsterRun,
@@ -21,9 +23,10 @@ from dagster import (
     build_sensor_context,
 )
 from dagster._core.events import AssetMaterializationPlannedData
-from short_year import CORRECTED, DECISIONS, END, FACTS, Platform, correct, key_of
+from short_year import CORRECTED, DECISIONS, END, FACTS, SECOND_TRAINING, TRAINING, Platform, correct, key_of
 
 from ml_assets.domain.day_records import GOOD
+from ml_assets.domain.watch import AS_IT_WAS
 from ml_assets.launch import QUIET
 from resources.handles import LakeHandle
 from resources.lake import Lake
@@ -45,6 +48,7 @@ class Watch:
     requests: Sequence[RunRequest] = field(default_factory=list)
     said: str = ""
     status: dict[str, str] = field(default_factory=dict)
+    told: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def tick(self) -> Sequence[RunRequest]:
         """What the sensor asks for now."""
@@ -57,7 +61,10 @@ class Watch:
         )
         told = in_step_sensor(launcher.graph).evaluate_tick(context)
         self.cursor, self.requests, self.said = told.cursor, told.run_requests or [], told.skip_message or ""
-        self.status = {"/".join(event.asset_key.path): event.description or "" for event in told.asset_events}
+        made = [event for event in told.asset_events if isinstance(event, AssetMaterialization)]
+        seen = [event for event in told.asset_events if isinstance(event, AssetObservation)]
+        self.status = {"/".join(event.asset_key.path): event.description or "" for event in made}
+        self.told = {("/".join(event.asset_key.path), str(event.partition)): event.description or "" for event in seen}
         return self.requests
 
     def carry_out(self) -> None:
@@ -111,6 +118,31 @@ def test_a_changed_day_is_followed_by_what_rests_on_it_and_nothing_else(
     assert platform.contents(FACTS) == corrected.contents(FACTS)
     assert platform.contents(DECISIONS) == kept
     assert "stale" not in watch.status["status/flights"]
+
+
+def test_a_decision_that_is_kept_says_on_its_day_what_has_changed(watch: Watch, platform: Platform) -> None:
+    """Dagster finds none of it: it looks at no window, and the windows of training have over a hundred days."""
+    extract = platform.extract("flights", CORRECTED)
+    before = extract.read_bytes()
+    correct(extract)
+    platform.run([FLIGHTS], CORRECTED)
+    assert watch.tick()
+    assert not watch.told, "what is being mended still changes"
+    watch.carry_out()
+    assert not watch.tick()
+    said = watch.told[TRAINING[0], str(SECOND_TRAINING)]
+    assert "days of features/carrier_delays it rests on have changed since" in said
+    # A day on which nothing was trained decided nothing that could rest on anything.
+    assert {day for table, day in watch.told if table == TRAINING[0]} == {str(SECOND_TRAINING)}
+    assert {table for table, _ in watch.told} <= set(DECISIONS)
+    assert not watch.tick()
+    assert not watch.told, "told once"
+    extract.write_bytes(before)
+    platform.run([FLIGHTS], CORRECTED)
+    asked = watch.until_quiet()
+    assert asked
+    assert watch.told[TRAINING[0], str(SECOND_TRAINING)] == AS_IT_WAS
+    assert json.loads(watch.cursor or "")["told"] == {}
 
 
 def test_what_is_out_of_step_at_the_first_look_is_history(platform: Platform) -> None:
@@ -273,5 +305,5 @@ def plan_day(platform: Platform, run: DagsterRun, table: str, day: date) -> None
 
 def test_the_cursor_is_small_text(watch: Watch) -> None:
     assert watch.cursor
-    assert set(json.loads(watch.cursor)) == {"versions", "history", "open", "work", "ended"}
+    assert set(json.loads(watch.cursor)) == {"versions", "history", "told", "work", "waits", "ended"}
     assert len(watch.cursor) < 5_000

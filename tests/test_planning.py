@@ -39,7 +39,7 @@ WORKLOAD = Calendar(
     name="harbour", timezone="UTC", first_day=FIRST, end_day=FIRST + timedelta(days=400), label_lag_days=0
 )
 FACT, DECISION = Nature.FACT, Nature.DECISION
-RED, BLOCKED, NOT_THERE = "red", "blocked", "not there"
+RED, BLOCKED, NOT_THERE, EMPTY = "red", "blocked", "not there", "empty"
 
 
 def asset(table: str, nature: Nature = FACT, **reads: Read) -> Declared:
@@ -56,7 +56,7 @@ def day(number: int) -> date:
 
 @dataclass(frozen=True)
 class Row:
-    """One day on record. `content` is "" for a refused day, `state` says good, red or why it is blocked."""
+    """One day on record. `content` is "" for a refused day, `state` says good, empty, red or why it is blocked."""
 
     content: str
     state: str
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass
 class ToyLake:
-    """Tables that really compute; a table without reads holds what `sources` says, "red" for a day that is refused."""
+    """Tables that really compute; a table without reads holds what `sources` says, "red" where the day is refused."""
 
     graph: Graph
     coarse: dict[str, int]
@@ -91,11 +91,11 @@ class ToyLake:
         )
 
     def window(self, read: Read, number: int) -> dict[int, str]:
-        """What a reader sees: the accepted contents, and for a needed parent that a day is refused."""
+        """What a reader sees: the contents that hold rows, and of a needed parent that a day is empty or refused."""
         seen = {}
         for other in range(number - read.window.first, number - read.window.last + 1):
             row = self.tables[read.table].get(other)
-            if row and row.content:
+            if row and row.content and (row.state != EMPTY or read.needed):
                 seen[other] = row.content
             elif row and read.needed:
                 seen[other] = "refused"
@@ -106,7 +106,7 @@ class ToyLake:
         declared = self.graph[table]
         if not declared.reads:
             content = self.sources.get((table, number), f"{table} {number}")
-            return ("", RED) if content == RED else (content, "good")
+            return ("", RED) if content == RED else (content, EMPTY if content == EMPTY else "good")
         for read in declared.reads.values():
             if read.needed:
                 row = self.tables[read.table].get(number)
@@ -120,7 +120,9 @@ class ToyLake:
         hashed = int(hashlib.sha256(f"{table} {number} {windows}".encode()).hexdigest(), 16)
         # Few different contents, so that much that is computed anew comes out as it was; some days are red.
         drawn = hashed % self.coarse[table]
-        return ("", RED) if self.coarse[table] < 10 and drawn == 0 else (f"{table} {drawn}", "good")
+        if self.coarse[table] < 10 and drawn < 2:
+            return ("", RED) if drawn == 0 else (EMPTY, EMPTY)
+        return f"{table} {drawn}", "good"
 
     def compute(self, table: str, number: int) -> None:
         """Computes a day and records what it was computed from."""
@@ -168,6 +170,8 @@ class ToyLake:
                 {name: np.array([row.fingerprints[name] for row in rows], np.uint64) for name in names},
                 np.array([row.changed_at for row in rows], np.int64),
                 {name: np.array([row.versions[name] for row in rows], np.int64) for name in names},
+                empty=np.array([row.state == EMPTY for row in rows], np.bool_),
+                blocked=np.array([row.state.startswith(BLOCKED) for row in rows], np.bool_),
             )
         return self._records[table]
 
@@ -191,8 +195,8 @@ class ToyLake:
 
 
 def heeded(declared: Declared, read: Read, row: Row) -> bool:
-    """Whether a change of this read puts a day on record out of step."""
-    return not read.by_version and (declared.nature is FACT or read.follows or not row.content)
+    """Whether a change of this read puts a day on record out of step: a decision that was blocked decided nothing."""
+    return not read.by_version and (declared.nature is FACT or read.follows or row.state.startswith(BLOCKED))
 
 
 def changed_reads(lake: ToyLake, table: str, number: int) -> list[str]:
@@ -204,7 +208,7 @@ def changed_reads(lake: ToyLake, table: str, number: int) -> list[str]:
 def rebuilt(lake: ToyLake, due: Iterable[tuple[str, int]] = ()) -> ToyLake:
     """A copy in which, day by day and parents first, every fact is computed anew and what is due is computed.
 
-    A decision on record is kept, unless what it follows has changed or nothing was decided.
+    A decision on record is kept, unless what it follows has changed or it was blocked and has now what it lacked.
     """
     twin = lake.copy()
     missing = set(due)
@@ -217,7 +221,7 @@ def rebuilt(lake: ToyLake, due: Iterable[tuple[str, int]] = ()) -> ToyLake:
                     twin.compute(declared.table, number)
             elif (
                 declared.nature is FACT
-                or not row.content
+                or row.state.startswith(BLOCKED)
                 or any(declared.reads[name].follows for name in changed_reads(twin, declared.table, number))
             ):
                 twin.compute(declared.table, number)
@@ -250,7 +254,8 @@ def expected_warnings(lake: ToyLake, planned: set[tuple[str, int]]) -> set[Decis
     warnings = set()
     for declared in lake.graph:
         for number, row in lake.tables[declared.table].items():
-            if declared.nature is DECISION and (declared.table, number) not in planned:
+            # A decision without rows has decided nothing that could serve.
+            if declared.nature is DECISION and row.state != EMPTY and (declared.table, number) not in planned:
                 for name in changed_reads(lake, declared.table, number):
                     read = declared.reads[name]
                     parent = lake.tables[read.table]
@@ -360,8 +365,8 @@ def a_lake(random: Random, *, tables: int, days: int, longest: int) -> ToyLake:
     for number in range(days):
         for declared in graph:
             if random.random() < share[declared.table]:
-                if not declared.reads and random.random() < 0.1:
-                    lake.sources[declared.table, number] = RED
+                if not declared.reads and random.random() < 0.2:
+                    lake.sources[declared.table, number] = random.choice([RED, EMPTY])
                 lake.compute(declared.table, number)
     return lake
 
@@ -371,7 +376,7 @@ def change(lake: ToyLake, random: Random, days: int) -> None:
     sources = [declared.table for declared in lake.graph if not declared.reads]
     for _ in range(random.randint(1, 3)):
         key = (random.choice(sources), random.randrange(days))
-        new = random.choice([RED, f"{key[0]} {key[1]}", f"anew {random.randrange(3)}"])
+        new = random.choice([RED, EMPTY, f"{key[0]} {key[1]}", f"anew {random.randrange(3)}"])
         lake.sources[key] = new
         lake.compute(*key)
 

@@ -371,12 +371,14 @@ class _Found:
                 yield Step(table, self.axis.days(start, end), self._reason(table, start, end, causes[table]))
 
     def warnings(self) -> Iterator[DecisionWarning]:
-        """Decisions that are kept although what they rest on has changed."""
+        """Decisions that are kept although what they rest on has changed; one without rows decided nothing."""
         for table, differing in self.differing.items():
             asset, own = self.graph[table], self.records[table]
             if asset.nature is Nature.FACT:
                 continue
             kept = ~self.planned[table][own.days - self.axis.origin]
+            if own.empty is not None:
+                kept &= ~own.empty
             for name, differs in differing.items():
                 rows = np.flatnonzero(differs & kept)
                 if not len(rows):

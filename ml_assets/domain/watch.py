@@ -1,10 +1,10 @@
 """What a watcher of the lake keeps in mind: what was out of step when it began, and what it has asked for already.
 
-What belongs here: signs by which a day that is out of step is known again, days as runs.
+What belongs here: signs by which a day that is out of step is known again, what is news of decisions, days as runs.
 What does not: the plan (`planning.py`), asking for runs (`sensors`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from zlib import crc32
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from ml_assets.domain.day_records import DayRecords, window_fingerprints
 from ml_assets.domain.declared import Declared, Graph
-from ml_assets.domain.planning import Run, stale_days
+from ml_assets.domain.planning import DecisionWarning, Run, stale_days
 from partitions import DayRange
 
 Signs = Mapping[str, Mapping[str, int]]
+AS_IT_WAS = "what it rests on is again what it was decided on"
 
 
 def due_signs(graph: Graph, records: Mapping[str, DayRecords], run: Run | None = None) -> dict[str, dict[str, int]]:
@@ -42,6 +43,37 @@ def beyond(due: Signs, history: Signs) -> bool:
 def sign_of(run: Run, due: Signs) -> str:
     """A short text by which the same work for the same reason is known again."""
     return f"{crc32(repr((run.tables, str(run.days), sorted(map(repr, due.items())))).encode()):08x}"
+
+
+def said_of_decisions(warnings: Iterable[DecisionWarning]) -> dict[str, dict[str, str]]:
+    """What is to be said of each decision that rests on what has changed since, by table and day."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for warning in warnings:
+        said.setdefault(warning.table, {}).setdefault(warning.day.isoformat(), []).append(str(warning))
+    return {table: {day: "; ".join(texts) for day, texts in days.items()} for table, days in said.items()}
+
+
+def news(said: Mapping[str, Mapping[str, str]], told: Signs, most: int) -> list[tuple[str, str, str]]:
+    """Table, day and text of what was not told of a decision yet, `most` of them; what was and holds no more too."""
+    fresh = [
+        (table, day, text)
+        for table, days in said.items()
+        for day, text in days.items()
+        if told.get(table, {}).get(day) != crc32(text.encode())
+    ]
+    gone = [(table, day, AS_IT_WAS) for table, days in told.items() for day in days if day not in said.get(table, {})]
+    return [*fresh, *gone][:most]
+
+
+def told_after(told: Signs, fresh: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, int]]:
+    """What has been told once what is news is told as well."""
+    after = {table: dict(days) for table, days in told.items()}
+    for table, day, text in fresh:
+        if text == AS_IT_WAS:
+            del after[table][day]
+        else:
+            after.setdefault(table, {})[day] = crc32(text.encode())
+    return {table: days for table, days in after.items() if days}
 
 
 def runs_over(days: Mapping[str, Sequence[date]], reason: str) -> tuple[Run, ...]:
