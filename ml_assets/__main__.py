@@ -104,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("last", nargs="?", help="last day, included; the first day when left out")
     run.add_argument("--anew", action="store_true", help="decide decisions that are on record anew")
     commands.add_parser("plan", help="print what is out of step, in order, and why; run nothing")
+    operate = commands.add_parser("operate", help="bring everything that is due up to date, late deliveries included")
+    operate.add_argument("--until", metavar="DAY", help="only the days before this one, YYYY-MM-DD")
     deliver = commands.add_parser("deliver", help="put a corrected file in the place of what a source delivered")
     deliver.add_argument("source")
     deliver.add_argument("day", help="YYYY-MM-DD")
@@ -177,7 +179,8 @@ def _demo(chosen: argparse.Namespace) -> int:
                 tasks[step] = shown.add_task(step, total=total)
             shown.update(tasks[step], completed=done)
 
-        replay = Replay(launcher, progress, until)
+        ends = {source.calendar.name: until for source in launcher.catalog.sources.values()} if until else {}
+        replay = Replay(launcher, progress, ends)
         finished = replay.finished
         if not finished:
             replay.run()
@@ -288,6 +291,24 @@ def _status(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _operate(chosen: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from ml_assets.launch import parse_days
+    from ml_assets.operate import operate
+
+    console = Console()
+    until = parse_days(chosen.until, None).start if chosen.until else None
+    operated = operate(_launcher(), datetime.now(UTC), console.print, until)
+    for calendar, end in operated.ends.items():
+        console.print(f"{calendar}: every day before {end} has been computed.", highlight=False)
+    for source, day in operated.late:
+        console.print(
+            f"late: nothing was delivered for {source} of {day}; it is computed when it comes.", soft_wrap=True
+        )
+    return SHORT if operated.late else 0
+
+
 def _deliver(chosen: argparse.Namespace) -> int:
     from resources.deliveries import deliver
 
@@ -375,6 +396,7 @@ COMMANDS = {
     "deliver": _deliver,
     "demo": _demo,
     "init": _init,
+    "operate": _operate,
     "plan": _plan,
     "pull": _pull,
     "repair": _repair,

@@ -8,8 +8,8 @@ A champion never serves a day whose evidence caused it: decisions made after a d
 has been carried out, and made anew.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import polars as pl
@@ -37,11 +37,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Replay:
-    """A replay of everything in a catalogue, over a home: of all days that are over, or of those before `until`."""
+    """A replay of everything in a catalogue, over a home: of the days that are over, before `until` by calendar."""
 
     launcher: Launcher
     progress: Progress
-    until: date | None = None
+    until: Mapping[str, date] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._graph = declared_graph(self.launcher.catalog)
@@ -145,7 +145,7 @@ class Replay:
 
     def _until(self, calendar: Calendar) -> date:
         over = today_in(calendar.timezone)
-        return min(self.until, over) if self.until else over
+        return min(self.until.get(calendar.name, over), over)
 
     def _compute(self, tables: Sequence[str], days: DayRange) -> None:
         """Computes what of the days is missing or out of step."""

@@ -81,7 +81,8 @@ class SourceSpec:
     from that row alone and in the order they came, and keeps its `partition_date`; what it cannot make sense of it
     makes null, and the contract refuses the row. `delivered` names the columns `parse` reads and their types; it
     is handed no others. `keys` identify a row within its day and order the day. Empty text counts as null, except
-    in the columns of `empty_text` (of the extract or of the events).
+    in the columns of `empty_text` (of the extract or of the events). A day's delivery is expected at the latest
+    `delivered_within` that time after the end of the local day.
     """
 
     name: str
@@ -94,6 +95,7 @@ class SourceSpec:
     keys: tuple[str, ...]
     empty_text: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
+    delivered_within: timedelta = timedelta(0)
     min_rows: int = 1
     max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
     max_bad_row_share: float = 0.0

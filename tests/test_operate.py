@@ -1,0 +1,137 @@
+"""A live week under a simulated clock: outages, late and corrected files end in the lake of an undisturbed replay."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from short_year import Platform, opened, quiet
+from toy import CALENDAR, loans
+
+from ml_assets.begin import FIRST_TRAINING, make_project
+from ml_assets.catalog import load_catalog
+from ml_assets.domain.due import due_end
+from ml_assets.domain.origins import DropFolder
+from ml_assets.operate import Operated, operate
+from ml_assets.replay import Replay
+from partitions.days import midnight
+from resources.deliveries import deliver
+from resources.extracts import Extracts
+
+TODAY = date(2025, 6, 2)
+TRAINED = TODAY - timedelta(days=90 - FIRST_TRAINING)
+A_DAY = timedelta(days=1)
+END = TRAINED + 5 * A_DAY
+PACKAGE = "shop_under_operation"
+
+
+# --- which days are due ----------------------------------------------------------------------------------
+
+
+@given(
+    st.datetimes(datetime.fromisoformat("2025-03-10"), datetime.fromisoformat("2025-05-20")),
+    st.lists(st.integers(0, 72), min_size=1, max_size=3),
+)
+def test_a_day_is_due_once_it_is_over_and_every_source_has_had_its_time(moment: datetime, hours: list[int]) -> None:
+    now = moment.replace(tzinfo=UTC)
+    sources = [
+        loans(DropFolder("{day}.csv"), name=f"s{index}", delivered_within=timedelta(hours=each))
+        for index, each in enumerate(hours)
+    ]
+    end = due_end(CALENDAR, sources, now)
+    for day in (end - A_DAY, end, end + A_DAY):
+        over = [midnight(day + A_DAY, CALENDAR.timezone) + source.delivered_within for source in sources]
+        assert (day < end) == all(at <= now for at in over), day
+
+
+def test_sources_of_other_calendars_delay_nothing() -> None:
+    assert due_end(CALENDAR, [], datetime(2025, 3, 29, 23, 30, tzinfo=UTC)) == date(2025, 3, 30)
+    assert due_end(CALENDAR, [], datetime(2025, 3, 30, 21, 59, tzinfo=UTC)) == date(2025, 3, 30)
+    assert due_end(CALENDAR, [], datetime(2025, 3, 30, 22, 0, tzinfo=UTC)) == date(2025, 3, 31)
+
+
+# --- a week ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project replayed to the day of its first training."""
+    project = make_project(tmp_path_factory.mktemp("live") / "shop", PACKAGE, TODAY)
+    with at_work(project) as platform:
+        Replay(platform.launcher, quiet, {PACKAGE: TRAINED}).run()
+    return project
+
+
+@contextmanager
+def at_work(project: Path) -> Iterator[Platform]:
+    """The platform over a project's home, as commands typed in it find it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ML_ASSETS_PROJECT", str(project))
+        environment.syspath_prepend(str(project))
+        with opened(project / ".ml_assets", load_catalog(PACKAGE)) as platform:
+            yield platform
+
+
+def at(day: date, hour: int = 1) -> datetime:
+    """A clock an hour after a day began."""
+    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def contents(platform: Platform) -> dict[str, dict[date, tuple[str, str, bool, str]]]:
+    """What is on record of every day of every table."""
+    return platform.on_record()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    shop: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[date, tuple[str, str, bool, str]]]:
+    """What a replay makes that had every file from the start."""
+    project = tmp_path_factory.mktemp("undisturbed") / "shop"
+    shutil.copytree(shop, project)
+    with at_work(project) as platform:
+        Replay(platform.launcher, quiet, {PACKAGE: END}).run()
+        return contents(platform)
+
+
+def test_a_week_with_an_outage_a_late_file_and_a_correction(
+    shop: Path, tmp_path: Path, undisturbed: dict[str, dict[date, tuple[str, str, bool, str]]]
+) -> None:
+    project = tmp_path / "shop"
+    shutil.copytree(shop, project)
+    late, wrong = TRAINED + A_DAY, TRAINED + 2 * A_DAY
+    file = project / "data" / f"orders_{late:%Y%m%d}.csv"
+    held_back = file.rename(project / "held_back.csv")
+    right = (project / "data" / f"orders_{wrong:%Y%m%d}.csv").read_text()
+    (project / "data" / f"orders_{wrong:%Y%m%d}.csv").write_text(right.replace("books", "shoes"))
+    said: list[str] = []
+
+    def day_begins(day: date) -> Operated:
+        with at_work(project) as platform:
+            return operate(platform.launcher, at(day), said.append)
+
+    assert day_begins(TRAINED + A_DAY) == Operated({PACKAGE: TRAINED + A_DAY}, ())
+    # Nobody was there for two days; meanwhile one file has not come.
+    assert day_begins(TRAINED + 3 * A_DAY).late == (("orders", late),)
+    with at_work(project) as platform:
+        assert "nothing was delivered" in platform.lake.refused("events/orders", late, late + A_DAY)[late]
+        assert platform.lake.read("events/orders", wrong, wrong + A_DAY).filled
+    held_back.rename(file)
+    with at_work(project) as platform:
+        corrected = project / "corrected.csv"
+        corrected.write_text(right)
+        source = platform.launcher.catalog.sources["orders"]
+        deliver(Extracts(platform.launcher.home.extracts), source, wrong, corrected)
+        platform.repair(["events/orders"], wrong)
+    assert day_begins(END).late == ()
+    assert f"orders of {late} was delivered late" in said
+    with at_work(project) as platform:
+        live = contents(platform)
+        assert {table for table in live if live[table] != undisturbed[table]} == set()
+        before = platform.files()
+        assert operate(platform.launcher, at(END), said.append) == Operated({PACKAGE: END}, ())
+        assert platform.files() == before, "a pass with nothing due wrote something"
