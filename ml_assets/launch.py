@@ -39,7 +39,10 @@ INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 
 @dataclass(frozen=True)
 class RunReport:
-    """What became of every day of every asset of a run: `outcomes` by table and day, with the reason where due."""
+    """What became of every day of every asset of a run: `outcomes` by table and day, with the reason where due.
+
+    A day that is done has a remark in its place when something of what came was left out.
+    """
 
     run_id: str
     outcomes: Mapping[tuple[str, date], tuple[str, str]] = field(default_factory=dict)
@@ -62,6 +65,10 @@ class RunReport:
                 continue
             count = f"{len(found)} {'day' if len(found) == 1 else 'days'} {outcome}"
             if outcome in SHORT:
+                remarks = [each for each in found if each[2]]
+                if remarks:
+                    table, day, remark = remarks[0]
+                    count += f", {len(remarks)} of them with a remark, first {table} {day}: {remark}"
                 said.append(count)
                 continue
             table, day, reason = found[0]
@@ -199,20 +206,24 @@ def _report(result: Any) -> RunReport:
             made = event.step_materialization_data.materialization
             outcomes[table_of(made.asset_key), day_of_key(event.partition)] = _outcome(made.metadata)
     for event in result.all_events:
-        if event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.event_specific_data.passed:
-            judged = event.event_specific_data
-            said = judged.description or ""
+        if event.event_type_value != "ASSET_CHECK_EVALUATION":
+            continue
+        judged = event.event_specific_data
+        said = judged.description or ""
+        key = (table_of(judged.asset_key), day_of_key(judged.partition))
+        if not judged.passed:
             blocked = said.startswith("blocked: ")
-            key = (table_of(judged.asset_key), day_of_key(judged.partition))
             outcomes[key] = (BLOCKED if blocked else REFUSED, said.removeprefix("blocked: "))
+        elif said and outcomes[key][0] in SHORT:
+            outcomes[key] = (outcomes[key][0], said)
     return RunReport(result.run_id, outcomes)
 
 
 def _outcome(metadata: Mapping[str, Any]) -> tuple[str, str]:
-    for name in (KEPT, EMPTY, UNCHANGED):
+    for name in (KEPT, EMPTY):
         if name in metadata:
             return name, str(metadata[name].value)
-    return DONE, ""
+    return UNCHANGED if UNCHANGED in metadata else DONE, ""
 
 
 def _raise_unless_refused(failure: SerializableErrorInfo | None, run_id: str) -> None:

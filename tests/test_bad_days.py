@@ -169,7 +169,7 @@ def test_a_few_bad_rows_are_tolerated_and_quarantined(platform: Platform, replay
     extract = platform.extract("flights", BAD)
     good = extract.read_bytes()
     with_bad_rows(0.01)(extract)
-    platform.run([FLIGHTS], FIRST, LAST)
+    report = platform.run([FLIGHTS], FIRST, LAST)
     held = platform.rows("quarantine/flights")
     before = replayed.rows(FLIGHTS, BAD).height
     assert held["partition_date"].unique().to_list() == [BAD]
@@ -182,6 +182,8 @@ def test_a_few_bad_rows_are_tolerated_and_quarantined(platform: Platform, replay
     assert record.status == Status.SUCCEEDED
     assert record.evaluation
     assert record.evaluation.metadata["bad_rows"].value == held.height
+    remark = f"{held.height} of {before} rows break the contract and were set aside in the quarantine"
+    assert f"1 day done, 1 of them with a remark, first {FLIGHTS} {BAD}: {remark}" in report.lines()
 
     extract.write_bytes(good)
     platform.run([FLIGHTS], BAD)
@@ -298,12 +300,15 @@ def test_doubled_rows_are_kept_once_and_the_check_says_so(platform: Platform, re
     extract = platform.extract("flights", BAD)
     rows = pl.read_parquet(extract)
     pl.concat([rows, rows.head(9)]).write_parquet(extract)
-    platform.run([FLIGHTS], FIRST, LAST)
+    report = platform.run([FLIGHTS], FIRST, LAST)
     assert platform.contents([FLIGHTS]) == replayed.contents([FLIGHTS])
     (record, *_) = [record for record in platform.checks(FLIGHTS) if record.partition == str(BAD)]
     assert record.status == Status.SUCCEEDED
     assert record.evaluation
     assert record.evaluation.metadata["exact_duplicates"].value == 9
     assert str(record.evaluation.description).startswith("9 rows came that were there already")
+    assert report.lines() == [
+        f"5 days unchanged, 1 of them with a remark, first {FLIGHTS} {BAD}: {record.evaluation.description}"
+    ]
     others = {r.evaluation.description for r in platform.checks(FLIGHTS, platform.last_run().run_id) if r != record}
     assert others == {None}

@@ -391,16 +391,19 @@ def _verdicts(source: SourceSpec, days: list[date], rows: _Rows) -> dict[date, V
     verdicts = judge_days(
         rows.good, days, limits, bad_rows=rows.bad_by_day(), max_bad_row_share=source.max_bad_row_share
     )
-    return {day: _with_doubles(verdict, rows.doubles.get(day, 0)) for day, verdict in verdicts.items()}
+    bad = rows.bad_by_day()
+    return {day: _remarked(verdict, rows.doubles.get(day, 0), bad.get(day, 0)) for day, verdict in verdicts.items()}
 
 
-def _with_doubles(verdict: Verdict, doubles: int) -> Verdict:
-    note = f"{doubles} rows came that were there already, equal in every column; one of each was kept"
-    return replace(
-        verdict,
-        measured={**verdict.measured, "exact_duplicates": doubles},
-        notes=(note,) if doubles else (),
+def _remarked(verdict: Verdict, doubles: int, bad: int) -> Verdict:
+    """The verdict with what was left out of a day, so that a tolerated loss is no silent one."""
+    notes = [f"{doubles} rows came that were there already, equal in every column; one of each was kept"] * bool(
+        doubles
     )
+    if bad and verdict.passed:
+        came = bad + int(str(verdict.measured["rows"]))
+        notes.append(f"{bad} of {came} rows break the contract and were set aside in the quarantine")
+    return replace(verdict, measured={**verdict.measured, "exact_duplicates": doubles}, notes=tuple(notes))
 
 
 def _quarantined(delivered: _Delivered, rows: _Rows, red: Mapping[date, list[str]]) -> pl.DataFrame:
