@@ -111,7 +111,7 @@ def test_another_attempt_at_a_dead_owner_s_run_is_not_closed(home: Home, instanc
 
 
 HOLDER = """
-import sys, time
+import sys
 from datetime import date
 from pathlib import Path
 import polars as pl
@@ -124,7 +124,7 @@ from resources.lake import Lake
 write = Lake.write
 def slow(*arguments, **named):
     print("holds", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.readline()
     return write(*arguments, **named)
 Lake.write = slow
 launcher = Launcher.of(Home(Path(sys.argv[1])), load_catalog())
@@ -132,10 +132,10 @@ launcher.run(["events/weather"], DayRange(date(2013, 3, 5), date(2013, 3, 6)))
 """
 
 
-def holding(home: Home, seconds: float) -> subprocess.Popen[str]:
-    """A process that holds the pool of a table while it writes."""
+def holding(home: Home) -> subprocess.Popen[str]:
+    """A process that holds the pool of a table, about to write it, until it is told to go on."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(home.path), str(seconds)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, str(home.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
     assert process.stdout.readline() == "holds\n"
@@ -161,7 +161,7 @@ def until_said(said: Path, words: str, process: subprocess.Popen[bytes]) -> str:
 
 
 def test_a_run_goes_on_when_the_holder_of_its_pool_is_killed(home: Home, tmp_path: Path) -> None:
-    holder, said = holding(home, 600), tmp_path / "said"
+    holder, said = holding(home), tmp_path / "said"
     waiter = waiting(home, said)
     try:
         told = until_said(said, "waits for the pool", waiter)
@@ -182,15 +182,16 @@ def test_a_run_goes_on_when_the_holder_of_its_pool_is_killed(home: Home, tmp_pat
 
 
 def test_a_run_waits_for_a_living_holder(home: Home, tmp_path: Path) -> None:
-    holder, said = holding(home, 12), tmp_path / "said"
+    holder, said = holding(home), tmp_path / "said"
     waiter = waiting(home, said)
     try:
+        until_said(said, "waits for the pool", waiter)
+        holder.communicate("\n", timeout=PATIENCE_S)
         assert waiter.wait(PATIENCE_S) == 0, said.read_text()
         assert holder.wait(PATIENCE_S) == 0
     finally:
         for process in (holder, waiter):
             process.kill()
             process.wait()
-    assert "waits for the pool" in said.read_text()
     with DagsterInstance.from_config(str(home.dagster)) as instance:
         assert [run.status.value for run in instance.get_runs()] == ["SUCCESS", "SUCCESS"]
