@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
@@ -226,6 +227,29 @@ def test_a_categorical_that_is_no_feature_is_refused():
     assert message.startswith(
         "model 'disruption': categorical names ['schedule.tailnum'], which are not among its features ["
     )
+
+
+@pytest.mark.parametrize("name", ["known_before", "known_after", "max_age"])
+def test_a_negative_time_is_refused(catalog, name):
+    said = message_of(lambda: replace(catalog.features["weather"], **{name: timedelta(hours=-1)}))
+    assert f"feature group 'weather': {name} is -1 day, 23:00:00, wanted a time of 0 or more." in said
+
+
+def test_a_row_is_about_some_time_and_has_no_age_beside_it(catalog):
+    schedule, hour = catalog.features["schedule"], timedelta(hours=1)
+    assert "valid_for is 0:00:00, wanted more than 0" in message_of(lambda: replace(schedule, valid_for=timedelta(0)))
+    for age in (hour, timedelta(days=1)):
+        said = message_of(lambda age=age: replace(schedule, valid_for=hour, max_age=age))
+        assert "it has a valid_for and a max_age, wanted one of them" in said
+    assert replace(schedule, valid_for=hour).valid_for == hour
+    assert not replace(schedule, valid_for=hour, max_age=None).carries_over
+
+
+def test_a_spine_without_limit_of_age_is_refused(catalog):
+    ageless = replace(catalog.features["schedule"], max_age=None)
+    groups = [("here", ageless if name == "schedule" else spec) for name, spec in catalog.features.items()]
+    said = message_of(lambda: rebuilt(catalog, features=groups))
+    assert "its spine 'schedule' has no max_age, so its days would hold the events of all days before" in said
 
 
 def test_a_negative_look_back_is_refused(catalog):

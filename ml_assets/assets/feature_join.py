@@ -4,13 +4,17 @@ What belongs here: those reads and that join over a run's inputs. What does not:
 (`ml_assets/domain/point_in_time.py`), a stage of its own.
 """
 
+from collections.abc import Mapping
+from datetime import date
+
 import polars as pl
 
 from ml_assets.assets.stage import Ready
 from ml_assets.domain.declared import Read
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import feature_rows, read_window
-from ml_assets.domain.specs import Catalog, ModelSpec
+from ml_assets.domain.snapshots import rows_to_join
+from ml_assets.domain.specs import Catalog, FeatureGroupSpec, ModelSpec
 
 
 def feature_reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
@@ -18,6 +22,16 @@ def feature_reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
     return {
         name: Read(f"features/{name}", read_window(group, model), needed=True)
         for name, group in catalog.groups_of(model).items()
+    }
+
+
+def joined_rows(
+    model: ModelSpec, groups: Mapping[str, FeatureGroupSpec], ready: Ready, first_asked: date
+) -> dict[str, pl.LazyFrame]:
+    """The rows of every group that a join for events from `first_asked` on looks at."""
+    return {
+        name: rows_to_join(group, ready.inputs[name], first_asked, read_window(group, model))
+        for name, group in groups.items()
     }
 
 
@@ -29,7 +43,7 @@ def features_of_days(model: ModelSpec, catalog: Catalog, ready: Ready) -> pl.Dat
     groups = catalog.groups_of(model)
 
     def join() -> pl.DataFrame:
-        frames = {name: ready.inputs[name].rows.collect() for name in groups}
+        frames = {name: rows.collect() for name, rows in joined_rows(model, groups, ready, ready.days[0]).items()}
         rows = feature_rows(model, groups, frames, (ready.run.start, ready.run.end))
         return rows.filter(pl.col(DAY).is_in(list(ready.days)))
 

@@ -12,17 +12,27 @@ from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.feature_days import cut_to_days, judge_feature_days
+from ml_assets.domain.snapshots import carried_from, with_carried_over
 from ml_assets.domain.specs import Catalog, FeatureGroupSpec
 from partitions import DayRange, trailing_days
+
+# No source can have this name.
+BEFORE = "its days before"
 
 
 def _body(group: FeatureGroupSpec, _: Catalog) -> Body:
     def body(ready: Ready) -> DayBatch:
         events = {source: ready.inputs[source].rows for source in group.inputs}
         rows = cut_to_days(group, group.compute(events), ready.days)
+        verdicts = judge_feature_days(group, rows, ready.days)
+        blocked: Mapping[date, str] = {}
+        if group.carries_over:
+            refused = {*ready.blocked, *(day for day, verdict in verdicts.items() if not verdict.passed)}
+            rows, blocked = with_carried_over(group, rows, ready.days, refused, ready.inputs[BEFORE])
         return DayBatch(
             rows=rows,
-            verdicts=judge_feature_days(group, rows, ready.days),
+            verdicts={day: verdict for day, verdict in verdicts.items() if day not in blocked},
+            blocked=blocked,
             notes=missing_look_back(group, ready),
             add_columns=frozenset(group.added_values),
         )
@@ -46,6 +56,15 @@ def missing_look_back(group: FeatureGroupSpec, ready: Ready) -> Mapping[date, Ma
     return notes
 
 
+def _reads(group: FeatureGroupSpec, _: Catalog) -> Mapping[str, Read]:
+    events = {
+        source: Read(f"events/{source}", trailing_days(group.look_back_days), needed=True) for source in group.inputs
+    }
+    if not group.carries_over:
+        return events
+    return {**events, BEFORE: Read(f"features/{group.name}", carried_from(), edge=False)}
+
+
 def _columns(group: FeatureGroupSpec, _: Catalog) -> Mapping[str, str]:
     return {
         **dict.fromkeys(group.entity, f"what a row of {group.name} is about"),
@@ -62,9 +81,7 @@ STAGE = Stage(
     holds="feature rows, each with the instant from which it could have been known",
     group=lambda _: "features",
     describe=lambda group: group.description,
-    reads=lambda group, _: {
-        source: Read(f"events/{source}", trailing_days(group.look_back_days), needed=True) for source in group.inputs
-    },
+    reads=_reads,
     code_version=lambda group, _: code_fingerprint(group.compute),
     body=_body,
     kinds=frozenset({"polars", "deltalake"}),

@@ -55,7 +55,10 @@ _NAMES_A_DAY = re.compile(r"\w+/\w+ of \d{4}-\d{2}-\d{2} is ")
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a body gets: the run's days, those it is to compute, what was read, and doors to what versions name."""
+    """What a body gets: the run's days, those it is to compute, what was read, and doors to what versions name.
+
+    `blocked` are the run's days that cannot be computed for want of something they need, with the reason.
+    """
 
     run: DayRange
     days: tuple[date, ...]
@@ -65,6 +68,7 @@ class Ready:
     reads: Mapping[str, Read] = field(repr=False)
     stored: Mapping[str, pl.DataType] = field(repr=False)
     used: dict[str, set[str]] = field(repr=False, default_factory=dict)
+    blocked: Mapping[date, str] = field(default_factory=dict)
 
     def named(self, read: str, version: str, column: str) -> dict[str, object]:
         """The stored row of a version that begins with its day, of a read declared `by_version`.
@@ -262,7 +266,8 @@ class Step:
         used: dict[str, set[str]] = {}
         if days:
             with self.door.lake.reading({read.table for read in self.declared.reads.values()}):
-                batch = body(Ready(self.run, days, inputs, self.context, self.door, self.declared.reads, stored, used))
+                reads = self.declared.reads
+                batch = body(Ready(self.run, days, inputs, self.context, self.door, reads, stored, used, blocked))
         rows = batch.rows
         if not rows.columns or DAY not in rows.columns:
             rows = pl.DataFrame(schema=stored or self.stage.empty)

@@ -10,6 +10,7 @@ import polars as pl
 from dagster import AssetKey, AssetMaterialization
 from pydantic import Field
 
+from ml_assets.assets.feature_join import joined_rows
 from ml_assets.assets.stage import Body, Ready, Stage, Step, Wish
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.contracts import DayLimits, judge_days
@@ -20,7 +21,7 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import read_window, with_retired_features
 from ml_assets.domain.retraining import decision_rows, requested
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training_rows import labelled_rows
+from ml_assets.domain.training_rows import labelled_rows, slices_of
 from ml_assets.domain.verdict import passed
 from partitions import key_of_day, same_days, window_before
 
@@ -69,7 +70,9 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
         if not trained and ready.stored:
             return DayBatch(rows=pl.DataFrame(), verdicts={}, empty=empty)
         limit = None if trained else 0
-        frames = {name: _up_to(ready.inputs[name].rows, limit) for name in groups}
+        first_asked = min(slices_of(model, day).window.start for day in trained or ready.days)
+        read = joined_rows(model, groups, ready, first_asked)
+        frames = {name: _up_to(rows, limit) for name, rows in read.items()}
         labels = _up_to(ready.inputs["labels"].rows, limit)
         if not trained:
             # The first days of a table: no rows yet, and the columns that training sets will have.

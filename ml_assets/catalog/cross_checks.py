@@ -170,6 +170,11 @@ def _check_entities(
             f"{where}: its spine {spine.name!r} has the entity {spine.entity}, wanted ('row_key',): one row "
             "per event. Name a feature group with one row per event as the spine."
         )
+    if spine.carries_over:
+        raise CatalogError(
+            f"{where}: its spine {spine.name!r} has no max_age, so its days would hold the events of all days before "
+            "them; leave max_age out, a spine is read of its own day."
+        )
     offered = dict.fromkeys((*spine.entity, *spine.values))
     for name, group in catalog.groups_of(model).items():
         _same_calendar(where, model.calendar, f"feature group {name!r}", group.calendar)

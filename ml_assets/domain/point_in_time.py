@@ -14,6 +14,7 @@ from ml_assets.domain.entity_codes import entity_codes
 from ml_assets.domain.errors import PointInTimeError
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.newest_match import Integers, newest_within
+from ml_assets.domain.snapshots import snapshots_answering
 from ml_assets.domain.specs import FEATURE_SEPARATOR, FeatureGroupSpec, ModelSpec
 from partitions import Window, clock_change, days_reaching, same_days
 
@@ -29,9 +30,12 @@ def read_window(group: FeatureGroupSpec, model: ModelSpec) -> Window:
     if group.name == model.spine:
         return same_days()
     calendar = group.calendar
-    of_state = model.prediction_lead + group.max_age + group.known_after
-    reach = of_state if group.valid_for is None else group.valid_for - timedelta(microseconds=1)
-    return days_reaching(reach, clock_change(calendar.timezone, calendar.first_day, calendar.end_day))
+    change = clock_change(calendar.timezone, calendar.first_day, calendar.end_day)
+    if group.valid_for is not None:
+        return days_reaching(group.valid_for - timedelta(microseconds=1), change)
+    if group.max_age is None:
+        return snapshots_answering(days_reaching(model.prediction_lead, change))
+    return days_reaching(model.prediction_lead + group.max_age + group.known_after, change)
 
 
 def feature_rows(
@@ -95,7 +99,7 @@ def as_of(
     _refuse_undeclared(group, event_time, known_at)
     codes, asking_codes = entity_codes(rows, asking, group.entity)
     if group.valid_for is None:
-        reach = _in_microseconds(group.max_age)
+        reach = None if group.max_age is None else _in_microseconds(group.max_age)
         place = newest_within(codes, (known_at, event_time), asking_codes, (asked_at, asked_about), reach)
     else:
         reach = _in_microseconds(group.valid_for) - 1

@@ -111,9 +111,11 @@ class FeatureGroupSpec:
     they are, for people.
 
     A group is joined in one of two ways. A *state* (delays of late, a price): of what is known at prediction time the
-    newest counts; known longer than `max_age` before, it counts as absent. With `valid_for` a row is *about* the time
-    from its event_time on, for so long (a timetable, a forecast): of the row that describes the asking event's own
-    instant the newest version known at prediction time counts. No way looks at what is about a later instant.
+    newest counts; known longer than `max_age` before, it counts as absent. Without a limit of age, `max_age=None` (a
+    customer's profile), each day also holds what is newest of before, carried over from day to day. With `valid_for` a
+    row is *about* the time from its event_time on, for so long (a timetable, a forecast): of the row that describes the
+    asking event's own instant the newest version known at prediction time counts. No way looks at what is about a later
+    instant.
 
     `known_before` and `known_after` declare how long before and after its event_time a value can become known; a day
     with a row outside them is refused. From all these and a model's lead follow the days that are read to join the
@@ -132,7 +134,7 @@ class FeatureGroupSpec:
     look_back_days: int = 0
     known_before: timedelta = timedelta(0)
     known_after: timedelta = timedelta(0)
-    max_age: timedelta = A_DAY
+    max_age: timedelta | None = A_DAY
     valid_for: timedelta | None = None
     min_rows: int = 1
     max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
@@ -143,13 +145,12 @@ class FeatureGroupSpec:
                 f"feature group {self.name!r}: look_back_days is {self.look_back_days}, wanted 0 or more."
             )
         for name in ("known_before", "known_after", "max_age"):
-            if getattr(self, name) < timedelta(0):
-                raise CatalogError(
-                    f"feature group {self.name!r}: {name} is {getattr(self, name)}, wanted a time of 0 or more."
-                )
+            if (span := getattr(self, name)) is not None and span < timedelta(0):
+                raise CatalogError(f"feature group {self.name!r}: {name} is {span}, wanted a time of 0 or more.")
         if self.valid_for is not None and self.valid_for <= timedelta(0):
             raise CatalogError(f"feature group {self.name!r}: valid_for is {self.valid_for}, wanted more than 0.")
-        if self.valid_for is not None and self.max_age is not A_DAY:
+        # Told apart by identity: a max_age of a day that somebody wrote is a declaration like any other.
+        if self.valid_for is not None and self.max_age is not None and self.max_age is not A_DAY:
             raise CatalogError(
                 f"feature group {self.name!r}: it has a valid_for and a max_age, wanted one of them: a row that is "
                 "about a time counts for that time, whenever it became known."
@@ -164,6 +165,11 @@ class FeatureGroupSpec:
                 f"feature group {self.name!r}: added_values names {stray}, which are not among its values "
                 f"{sorted(self.values)}."
             )
+
+    @property
+    def carries_over(self) -> bool:
+        """Whether a day of the group also holds what is newest of the days before it."""
+        return self.max_age is None and self.valid_for is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
