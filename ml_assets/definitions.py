@@ -18,7 +18,7 @@ from resources.home import Home
 from resources.mlflow_store import MlflowStore
 from resources.project import this_project
 from resources.settings import prepare_process
-from sensors import in_step_sensor, retrain_job, retrain_sensor, status_assets
+from sensors import due_sensor, in_step_sensor, retrain_job, retrain_sensor, status_assets
 
 
 def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
@@ -29,7 +29,11 @@ def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
     return Definitions(
         assets=[*declared, *status_assets(graph)],
         jobs=list(jobs.values()),
-        sensors=[*([retrain_sensor(jobs)] if jobs else []), *([in_step_sensor(graph)] if graph.assets else [])],
+        sensors=[
+            *([retrain_sensor(jobs)] if jobs else []),
+            *([in_step_sensor(graph)] if graph.assets else []),
+            *([due_sensor(graph, catalog.sources)] if any(not asset.calendar.end_day for asset in graph) else []),
+        ],
         resources=dict(resources),
         executor=in_process_executor,
         loggers={"console": redacted_console},

@@ -1,6 +1,7 @@
 """Deliveries that come after the first: a corrected file handed over, an origin asked anew.
 
-What belongs here: putting a delivery in the place of a day's extract, keeping what was there before.
+What belongs here: putting a delivery in the place of a day's extract, keeping what was there before; which days are
+late.
 What does not: the first delivery of a day (`extracts.py`), asking an origin (`origins.py`).
 """
 
@@ -17,6 +18,7 @@ from ml_assets.domain.errors import ExtractError
 from ml_assets.domain.origins import Archive
 from ml_assets.domain.specs import SourceSpec
 from resources.extracts import Extracts, freeze
+from resources.lake import Lake
 from resources.origins import Delivered, fetched, rows_of_file
 
 BEFORE = "before"
@@ -50,6 +52,29 @@ def pull(extracts: Extracts, source: SourceSpec, day: date) -> Delivery:
     if delivered is None:
         raise ExtractError(f"source {source.name!r}: its origin holds nothing for {day}; nothing was changed")
     return _put(extracts, source, day, delivered)
+
+
+def waiting_days(extracts: Extracts, lake: Lake, source: SourceSpec) -> list[date]:
+    """The refused days of a source that have no extract: nothing was delivered when they were computed."""
+    refused = sorted(lake.refused(f"events/{source.name}", date.min, date.max))
+    return [day for day in refused if not extracts.path(source.name, day).exists()]
+
+
+def late_days(extracts: Extracts, lake: Lake, source: SourceSpec) -> list[date]:
+    """The waiting days for which the source's origin holds something by now; of use or not, their run says.
+
+    An archive delivers nothing later. Raises SourceError when the origin cannot be asked.
+    """
+    if isinstance(source.origin, Archive):
+        return []
+    return [day for day in waiting_days(extracts, lake, source) if _holds_something(source, day)]
+
+
+def _holds_something(source: SourceSpec, day: date) -> bool:
+    try:
+        return fetched(source.origin, source, day) is not None
+    except ExtractError:
+        return True
 
 
 def provenance(extract: Path) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dagster import build_sensor_context
 from hypothesis import given
 from hypothesis import strategies as st
 from short_year import Platform, opened, quiet
@@ -18,9 +19,13 @@ from ml_assets.domain.due import due_end
 from ml_assets.domain.origins import DropFolder
 from ml_assets.operate import Operated, operate
 from ml_assets.replay import Replay
+from partitions import DayRange
 from partitions.days import midnight
 from resources.deliveries import deliver
 from resources.extracts import Extracts
+from resources.handles import LakeHandle
+from resources.run_tags import DAYS, ONLY_STALE, RANGE_END, RANGE_START
+from sensors.due import SENSOR
 
 TODAY = date(2025, 6, 2)
 TRAINED = TODAY - timedelta(days=90 - FIRST_TRAINING)
@@ -135,3 +140,55 @@ def test_a_week_with_an_outage_a_late_file_and_a_correction(
         before = platform.files()
         assert operate(platform.launcher, at(END), said.append) == Operated({PACKAGE: END}, ())
         assert platform.files() == before, "a pass with nothing due wrote something"
+
+
+# --- in the daemon ---------------------------------------------------------------------------------------
+
+
+def test_the_sensor_asks_for_what_is_due_run_by_run(
+    shop: Path,
+    tmp_path: Path,
+    undisturbed: dict[str, dict[date, tuple[str, str, bool, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its runs, carried out one after another as the daemon would, end where a replay does; then it asks for none."""
+    project = tmp_path / "shop"
+    shutil.copytree(shop, project)
+    late = TRAINED + A_DAY
+    file = project / "data" / f"orders_{late:%Y%m%d}.csv"
+    held_back = file.rename(project / "held_back.csv")
+    monkeypatch.setattr("sensors.due.clock", lambda: at(END))
+    with at_work(project) as platform:
+        assert "nothing was delivered" not in str(carried_out(platform))
+        assert set(platform.lake.refused("events/orders", late, late + A_DAY)) == {late}
+        held_back.rename(file)
+        (asked,) = carried_out(platform)
+        assert asked == (("events/orders",), str(late))
+        platform.repair()
+        assert carried_out(platform) == []
+        live = contents(platform)
+        assert {table for table in live if live[table] != undisturbed[table]} == set()
+
+
+def carried_out(platform: Platform) -> list[tuple[tuple[str, ...], str]]:
+    """The runs that the sensor asks for until it asks for none, each carried out when asked for: tables and days."""
+    repository = platform.launcher.defs.get_repository_def()
+    found = repository.get_sensor_def(SENSOR)
+    resources = {"lake": LakeHandle(home=str(platform.path))}
+    done: list[tuple[tuple[str, ...], str]] = []
+    cursor = None
+    while True:
+        with build_sensor_context(
+            instance=platform.instance, cursor=cursor, resources=resources, repository_def=repository
+        ) as context:
+            result = found.evaluate_tick(context)
+        cursor = result.cursor or cursor
+        if not result.run_requests:
+            return done
+        for request in result.run_requests:
+            tables = tuple("/".join(key.path) for key in request.asset_selection or ())
+            first, last = date.fromisoformat(request.tags[RANGE_START]), date.fromisoformat(request.tags[RANGE_END])
+            only_stale = ONLY_STALE in request.tags
+            platform.launcher.run(tables, DayRange(first, last + A_DAY), only_stale=only_stale)
+            done.append((tables, request.tags[DAYS]))
+        assert len(done) < 30
