@@ -173,7 +173,7 @@ class DeltaDaysIOManager(IOManager):
                 "dagster/partition_row_count": rows.get(day, 0),
                 "bytes": sizes.get(day, 0),
                 "delta_version": snapshot.version,
-                **({"inputs": _versions(obj.read)} if obj.read.versions else {}),
+                **({"inputs": _versions(obj.read)} if obj.read.reads else {}),
                 **batch.notes.get(day, {}),
             }
             if day in obj.kept:
@@ -247,17 +247,23 @@ def _provenance(context: OutputContext, batch: DayBatch, read: Read, code_versio
         "run_id": context.run_id,
         "partitions": f"{accepted[0]}..{accepted[-1]}" if accepted else "",
         "code_version": code_version,
-        **{f"input:{table}": str(version) for table, version in sorted(_by_table(read).items())},
-        **{f"input:{table}:named": ", ".join(sorted(versions)) for table, versions in sorted(read.named.items())},
+        **{f"input:{table}": str(version) for table, version in _versions_by_table(read).items()},
+        **{f"input:{table}:named": ", ".join(versions) for table, versions in _named_by_table(read).items()},
     }
 
 
 def _versions(read: Read) -> str:
-    versions = [f"{table}@{version}" for table, version in sorted(_by_table(read).items())]
-    return ", ".join(
-        versions + [f"{table}:{name}" for table, names in sorted(read.named.items()) for name in sorted(names)]
-    )
+    versions = [f"{table}@{version}" for table, version in _versions_by_table(read).items()]
+    return ", ".join(versions + [f"{table}:{name}" for table, names in _named_by_table(read).items() for name in names])
 
 
-def _by_table(read: Read) -> dict[str, int | None]:
-    return {read.tables.get(name, name): version for name, version in read.versions.items()}
+def _versions_by_table(read: Read) -> dict[str, int | None]:
+    return dict(sorted({each.table: each.version for each in read.reads.values()}.items()))
+
+
+def _named_by_table(read: Read) -> dict[str, list[str]]:
+    named: dict[str, set[str]] = {}
+    for each in read.reads.values():
+        if each.named:
+            named.setdefault(each.table, set()).update(each.named)
+    return {table: sorted(names) for table, names in sorted(named.items())}

@@ -248,6 +248,14 @@ class DeltaStore:
         folder = self._folder(table)
         return [_record(folder, new) for new in range(version + 1, delta.version() + 1)]
 
+    def commit(self, table: str, version: int) -> CommitRecord:
+        """What the commit of a version says of itself.
+
+        Raises:
+            TableUnreadableError: the commit's log file is gone or damaged.
+        """
+        return _record(self._folder(table), version)
+
     def moved_on(self, table: str, version: int) -> bool:
         """Whether the table is no longer at a version it was seen at (-1: absent); opening it tells the rest.
 

@@ -30,10 +30,11 @@ NULLS = ["", "NA"]
 
 @dataclass(frozen=True, slots=True)
 class ReadExtracts:
-    """The rows of each day as delivered, and the days whose extract could not be read, with the reason."""
+    """The rows of each day as delivered, the unreadable days and why, the hash of each extract that is there."""
 
     rows: dict[date, pl.DataFrame]
     unreadable: dict[date, str]
+    hashes: dict[date, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,17 @@ class Extracts:
             self.land(source, source.origin)
         rows: dict[date, pl.DataFrame] = {}
         unreadable: dict[date, str] = {}
+        hashes: dict[date, str] = {}
         for day in days:
+            path = self.path(source.name, day)
             try:
                 self._keep(source, day)
-                rows[day] = _read(self.path(source.name, day))
+                rows[day] = _read(path)
             except ExtractError as error:
                 unreadable[day] = str(error)
-        return ReadExtracts(rows, unreadable)
+            if (told := extract_hash(path)) is not None:
+                hashes[day] = told
+        return ReadExtracts(rows, unreadable, hashes)
 
     def _keep(self, source: SourceSpec, day: date) -> None:
         """Keeps what the origin holds for a day that has no extract yet, whole or not at all."""
@@ -119,6 +124,15 @@ class Extracts:
                 "and rerun this day"
             )
         freeze(delivered, path)
+
+
+def extract_hash(path: Path) -> str | None:
+    """The SHA-256 of an extract's bytes; None where no file can be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def freeze(delivered: Delivered, path: Path) -> None:

@@ -5,7 +5,7 @@ What does not: how Delta is written (`delta_store.py`), what Dagster is told (`d
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -16,12 +16,14 @@ import polars as pl
 
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
+from ml_assets.domain.day_records import GOOD
 from ml_assets.domain.errors import TableUnreadableError
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.planning import DayRecords, day_records
-from resources.delta_store import DeltaStore, TableSnapshot
+from partitions import DayRange
+from resources.delta_store import CommitRecord, DeltaStore, TableSnapshot
 from resources.named_days import check_days, day_counts
-from resources.records import DayNote, RecordIndex, as_metadata, withdrawal
+from resources.records import DayNote, RecordIndex, WasRead, as_metadata, withdrawal
 from resources.stored_schema import in_stored_types
 from resources.table_snapshot import READ_FAILURES
 
@@ -31,15 +33,10 @@ RED, BLOCKED = "red", "blocked"
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a run has read: the fingerprint of each window by read and day, the version of each table by read.
-
-    `tables` names the table of each read, `named` what was read of a table by a version that rows name (a model).
-    """
+    """What a run has read, by the name of the read: the fingerprint of each day's window, and of which rows."""
 
     fingerprints: Mapping[str, Mapping[date, int]] = field(default_factory=dict)
-    versions: Mapping[str, int | None] = field(default_factory=dict)
-    tables: Mapping[str, str] = field(default_factory=dict)
-    named: Mapping[str, Collection[str]] = field(default_factory=dict)
+    reads: Mapping[str, WasRead] = field(default_factory=dict)
 
     def of(self, day: date) -> dict[str, int]:
         """The fingerprints of a day's windows."""
@@ -109,7 +106,7 @@ class Lake:
 
     def record(self, table: str) -> pl.DataFrame:
         """What is on record of every day of a table, refused days included: one row a day, in day order."""
-        good = self.index.of(table).with_columns(pl.lit("good").alias("state"))
+        good = self.index.of(table).with_columns(pl.lit(GOOD).alias("state"))
         refused = self.store.snapshot(_refusals(table))
         red_days = sorted(refused.days()) if refused else []
         if not red_days or refused is None:
@@ -128,6 +125,16 @@ class Lake:
     def records(self, tables: Iterable[str]) -> dict[str, DayRecords]:
         """What the planner needs of every table: contents, fingerprints, states."""
         return {table: day_records(self.record(table)) for table in tables}
+
+    def commit_of(self, table: str, day: date) -> CommitRecord | None:
+        """The commit that is the record of a day; None when the day is not on record or was refused since."""
+        found = self.record(table).filter(pl.col(DAY) == day, pl.col("state") == GOOD)
+        return self.store.commit(table, int(found["recorded_at"][0])) if found.height else None
+
+    def contents(self, table: str, days: DayRange) -> dict[date, str]:
+        """The content hash of each day on record that readers of the table would find."""
+        good = self.record(table).filter(within(days.start, days.end), pl.col("state") == GOOD)
+        return dict(good.select(DAY, "content").iter_rows())
 
     @contextmanager
     def reading(self, tables: Iterable[str]) -> Iterator[None]:
@@ -186,7 +193,7 @@ class Lake:
         notes = {
             day: DayNote(hashes[day], day not in filled, batch.empty.get(day, ""), read.of(day)) for day in accepted
         }
-        noted = {**metadata, **as_metadata(notes, read.versions)}
+        noted = {**metadata, **as_metadata(notes, read.reads, batch.delivered)}
         if changed:
             kept = rows if len(changed) == len(accepted) else rows.filter(pl.col(DAY).is_in(changed))
             self.store.replace_days(
@@ -246,7 +253,7 @@ class Lake:
                 _refusals(table),
                 _refusal_rows(reasons),
                 sorted(reasons),
-                commit_metadata={**metadata, **as_metadata(notes, read.versions)},
+                commit_metadata={**metadata, **as_metadata(notes, read.reads, batch.delivered)},
             )
 
     def _quarantine(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:

@@ -7,10 +7,11 @@ The commits are the truth; the index beside the lake is a copy of it that anybod
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import uuid4
 
@@ -18,10 +19,13 @@ import polars as pl
 
 from ml_assets.domain.errors import StorageError
 from ml_assets.domain.local_days import DAY
+from partitions import DayRange, Window
 from resources.delta_store import CommitRecord, DeltaStore
 
 DAYS_KEY: Final = "days"
 VERSIONS_KEY: Final = "versions"
+READ_KEY: Final = "read"
+DELIVERED_KEY: Final = "delivered"
 WITHDRAWN_KEY: Final = "withdrawn"
 _SCHEMA: Final = {
     DAY: pl.Date,
@@ -51,16 +55,77 @@ class DayNote:
     inputs: Mapping[str, int] = field(default_factory=dict)
 
 
-def as_metadata(days: Mapping[date, DayNote], versions: Mapping[str, int | None]) -> dict[str, str]:
-    """The notes of a commit's days and the versions it read, as Delta commit metadata."""
+@dataclass(frozen=True, slots=True)
+class WasRead:
+    """What was read of a table: its version, and the content hash of each day that the days of a commit rest on.
+
+    `window` says which days a day reads; without one the rows were chosen by versions that they name (`named`). A day
+    that readers leave out (absent, red, blocked) has no content.
+    """
+
+    table: str
+    version: int | None
+    window: Window | None = None
+    contents: Mapping[date, str] = field(default_factory=dict)
+    named: Collection[str] = ()
+
+    def for_days(self, days: Collection[date]) -> "WasRead":
+        """The same, of the days that the windows of some days hold."""
+        if self.window is None:
+            return self
+        held = self.window.of(DayRange(min(days), max(days) + timedelta(days=1)))
+        return replace(self, contents={day: self.contents[day] for day in held if day in self.contents})
+
+
+def as_metadata(
+    days: Mapping[date, DayNote],
+    reads: Mapping[str, WasRead] = MappingProxyType({}),
+    delivered: Mapping[date, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """The notes of a commit's days and what they rest on, as Delta commit metadata.
+
+    `reads`, by name, are told of the days that hold rows; `delivered` is the hash of the extract of each day.
+    """
     notes = {
         day.isoformat(): [note.content, int(note.empty), note.why, dict(note.inputs)] for day, note in days.items()
     }
-    held = {name: version for name, version in versions.items() if version is not None}
+    versions = {name: each.version for name, each in reads.items() if each.version is not None}
+    computed = [day for day, note in days.items() if note.content and not note.empty]
+    read = {name: _told(each.for_days(computed)) for name, each in reads.items()} if computed else {}
+    hashes = {day.isoformat(): delivered[day] for day in days if day in delivered}
+    told = {DAYS_KEY: notes, VERSIONS_KEY: versions, READ_KEY: read, DELIVERED_KEY: hashes}
+    return {key: json.dumps(value, separators=(",", ":")) for key, value in told.items() if value or key == DAYS_KEY}
+
+
+def reads_of(commit: CommitRecord) -> dict[str, WasRead]:
+    """What the days of a commit that hold rows were computed from, by the name of the read."""
+    return {name: _understood(told) for name, told in _json(commit, READ_KEY, {}).items()}
+
+
+def delivered_in(commit: CommitRecord) -> dict[date, str]:
+    """The hash of the extract from which each day of a commit was made."""
+    return {date.fromisoformat(day): told for day, told in _json(commit, DELIVERED_KEY, {}).items()}
+
+
+def _told(read: WasRead) -> dict[str, object]:
+    if read.window is None:
+        return {"table": read.table, "version": read.version, "named": sorted(read.named)}
+    days = DayRange(min(read.contents), max(read.contents) + timedelta(days=1)) if read.contents else ()
     return {
-        DAYS_KEY: json.dumps(notes, separators=(",", ":")),
-        VERSIONS_KEY: json.dumps(held, separators=(",", ":")),
+        "table": read.table,
+        "version": read.version,
+        "window": [read.window.first, read.window.last],
+        "since": min(read.contents).isoformat() if read.contents else None,
+        "contents": [read.contents.get(day, "") for day in days],
     }
+
+
+def _understood(told: Mapping[str, Any]) -> WasRead:
+    if "window" not in told:
+        return WasRead(told["table"], told["version"], named=frozenset(told["named"]))
+    since = date.fromisoformat(told["since"]) if told["since"] else None
+    contents = {since + timedelta(days=at): text for at, text in enumerate(told["contents"]) if text} if since else {}
+    return WasRead(told["table"], told["version"], Window(*told["window"]), contents)
 
 
 def withdrawal(days: Sequence[date]) -> dict[str, str]:

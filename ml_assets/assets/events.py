@@ -16,7 +16,12 @@ def _body(source: SourceSpec, _: Catalog) -> Body:
     def body(ready: Ready) -> DayBatch:
         read = ready.context.resources.extracts.extracts().read(source, ready.days)
         ingested = ingest(source, read.rows, read.unreadable)
-        return DayBatch(rows=ingested.rows, verdicts=ingested.verdicts, quarantined=ingested.quarantined)
+        return DayBatch(
+            rows=ingested.rows,
+            verdicts=ingested.verdicts,
+            quarantined=ingested.quarantined,
+            delivered=read.hashes,
+        )
 
     return body
 

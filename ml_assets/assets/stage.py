@@ -45,6 +45,7 @@ from partitions import DayRange, day_of_key, days_between, key_of_day, workload_
 from resources.delta_io_manager import DEFER_EVENTS, Computed, DeltaDaysIOManager
 from resources.lake import BLOCKED
 from resources.lake import Read as WhatWasRead
+from resources.records import WasRead
 from resources.run_failures import noted
 from resources.run_tags import ONLY_STALE
 
@@ -67,7 +68,7 @@ class Ready:
     door: DeltaDaysIOManager = field(repr=False)
     reads: Mapping[str, Read] = field(repr=False)
     stored: Mapping[str, pl.DataType] = field(repr=False)
-    used: dict[str, set[str]] = field(repr=False, default_factory=dict)
+    used: dict[str, WasRead] = field(repr=False, default_factory=dict)
     blocked: Mapping[date, str] = field(default_factory=dict)
 
     def named(self, read: str, version: str, column: str) -> dict[str, object]:
@@ -77,7 +78,8 @@ class Ready:
         """
         table = self.reads[read].table
         day = day_of_key(version[:10])
-        held = self.held(read, day)
+        frame = self._held(read, day)
+        held = frame.rows.collect()
         if held.is_empty():
             raise MissingPartitionError(
                 f"{table} of {day} is not there, but {version} serves. Restore the table, or decide "
@@ -89,14 +91,16 @@ class Ready:
                 f"{table} of {day} does not hold {version}: it was decided anew since. Decide the champions from "
                 f"{day} on anew, then what they serve follows."
             )
-        self.used.setdefault(table, set()).add(version)
+        before = self.used[read].named if read in self.used else ()
+        self.used[read] = WasRead(table, frame.version, named={*before, version})
         return rows.row(0, named=True)
 
     def held(self, read: str, day: date) -> pl.DataFrame:
         """The rows on record of one day, of a read declared `by_version`."""
-        return self.door.read(
-            self.reads[read].table, DayRange(day, date.fromordinal(day.toordinal() + 1))
-        ).rows.collect()
+        return self._held(read, day).rows.collect()
+
+    def _held(self, read: str, day: date) -> DayFrame:
+        return self.door.read(self.reads[read].table, DayRange(day, date.fromordinal(day.toordinal() + 1)))
 
     def once(self, key: object, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         """What `make` gives, made once for the steps of this run that ask for the same."""
@@ -258,12 +262,15 @@ class Step:
             if calendar.is_past(day) and not self.stage.past_end
         }
         hull = DayRange(min(wanted), date.fromordinal(max(wanted).toordinal() + 1)) if wanted else self.run
+        contents = {
+            name: self.door.lake.contents(read.table, read.window.of(hull)) for name, read in windowed.items() if wanted
+        }
         inputs = {name: self._frame(read, hull) for name, read in windowed.items()} if wanted else {}
         blocked = self._blocked([day for day in wanted if day not in past], inputs)
         days = tuple(day for day in wanted if day not in past and day not in blocked)
         stored = self.door.lake.schema(self.declared.table)
         batch = DayBatch(rows=pl.DataFrame(), verdicts={})
-        used: dict[str, set[str]] = {}
+        used: dict[str, WasRead] = {}
         if days:
             with self.door.lake.reading({read.table for read in self.declared.reads.values()}):
                 reads = self.declared.reads
@@ -276,27 +283,18 @@ class Step:
             # Nobody knows the columns yet: the days stay unasked for, rather than guessed.
             empty = {}
         verdicts = {**{day: _nothing(why) for day, why in empty.items()}, **batch.verdicts}
-        batch = DayBatch(
-            rows=rows,
-            verdicts=verdicts,
-            blocked={**blocked, **batch.blocked},
-            empty=empty,
-            quarantined=batch.quarantined,
-            leave_out=batch.leave_out,
-            add_columns=batch.add_columns,
-            notes=batch.notes,
-        )
+        batch = replace(batch, rows=rows, verdicts=verdicts, blocked={**blocked, **batch.blocked}, empty=empty)
         own = [name for name, read in windowed.items() if read.table == self.declared.table]
         if own:
             # What the run itself writes of its own past is what its later days rest on.
             after = mine.with_content(*_contents(batch))
             fingerprints |= {name: self._fingerprints(after, windowed[name]) for name in own}
-        read = WhatWasRead(
-            fingerprints,
-            versions={name: frame.version for name, frame in inputs.items()},
-            tables={name: read.table for name, read in windowed.items()},
-            named=used,
-        )
+            contents |= {name: self._with_own(contents[name], batch) for name in own if name in contents}
+        was_read = {
+            name: WasRead(frame.table, frame.version, windowed[name].window, contents[name])
+            for name, frame in inputs.items()
+        }
+        read = WhatWasRead(fingerprints, {**was_read, **used})
         kept = {day: why for day, why in left.items() if day not in standing}
         return Computed(
             batch=batch,
@@ -311,6 +309,14 @@ class Step:
         days = tuple(self.run)
         found = window_fingerprints(parent, days, read.window, presence=read.needed)
         return dict(zip(days, found.tolist(), strict=True))
+
+    def _with_own(self, contents: Mapping[date, str], batch: DayBatch) -> dict[date, str]:
+        """What a read of the table itself found: what was there, and what the run itself made of it."""
+        written = content_hashes(batch.rows, leave_out=batch.leave_out, days=batch.accepted)
+        return {
+            **{day: text for day, text in contents.items() if day not in batch.refused},
+            **{day: written[day] for day in batch.accepted},
+        }
 
     def write_aside(self, table: str, batch: DayBatch) -> None:
         """Writes days of another table on behalf of a person: a decision that this step then acts on."""

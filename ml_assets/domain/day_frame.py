@@ -42,7 +42,8 @@ class DayBatch:
     `blocked` days cannot be computed because something they need is refused or missing; `empty` days have nothing to
     compute, by design: they are stored without rows, with the reason. `quarantined` holds the refused rows: day, list
     of reasons, payload as JSON. `leave_out` names columns that are no part of the content (artefact bytes, run ids),
-    `add_columns` those that may be new to the table. `notes` are shown beside a day.
+    `add_columns` those that may be new to the table. `notes` are shown beside a day. `delivered` is the hash of what
+    each day was made from outside the lake.
     """
 
     rows: pl.DataFrame
@@ -53,6 +54,7 @@ class DayBatch:
     leave_out: frozenset[str] = frozenset()
     add_columns: frozenset[str] = frozenset()
     notes: Mapping[date, Mapping[str, object]] = field(default_factory=dict)
+    delivered: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def judged(self) -> frozenset[date]:
