@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from resources.extracts import Extracts
 
 PORT = 3000
+KEEP_HOURS = 168
 INTERRUPTED = 130
 FAILED, SHORT = 1, 2
 
@@ -124,6 +125,9 @@ def parser() -> argparse.ArgumentParser:
     retrain.add_argument("model")
     retrain.add_argument("day", help="YYYY-MM-DD")
     retrain.add_argument("--reason", required=True, help="why; it is recorded as the day's decision")
+    upkeep = commands.add_parser("upkeep", help="delete files of the lake that no record and no recent reader needs")
+    upkeep.add_argument("--keep-hours", type=int, default=KEEP_HOURS, help="how long every version stays readable")
+    upkeep.add_argument("--dry-run", action="store_true", help="tell what would be deleted, delete nothing")
     loss = commands.add_parser(
         "accept-loss", help="declare that what a table lost is lost: what is left counts from now on"
     )
@@ -352,6 +356,28 @@ def _retrain(chosen: argparse.Namespace) -> int:
     return _told(f"retrain {chosen.model} {day}", report, began)
 
 
+def _upkeep(chosen: argparse.Namespace) -> int:
+    from resources.upkeep import upkeep
+
+    launcher = _launcher()
+    told = upkeep(launcher.lake, launcher.graph, keep_hours=chosen.keep_hours, remove=not chosen.dry_run)
+    deleted = "would be deleted" if chosen.dry_run else "deleted"
+    shown = Table(title="upkeep of the lake")
+    for name in ("table", f"files {deleted}", "MB", "old files kept", "versions kept", "because these rest on them"):
+        shown.add_column(name, overflow="fold")
+    for each in told:
+        done, by = each.done, sorted(set().union(*each.needed_by.values()))
+        figures = (done.files, f"{done.bytes / 1e6:.1f}", done.kept, len(each.needed_by))
+        if done.files or done.kept:
+            shown.add_row(done.table, *map(str, figures), ", ".join(by))
+    console = Console()
+    if shown.rows:
+        console.print(shown)
+    files, size = sum(each.done.files for each in told), sum(each.done.bytes for each in told)
+    console.print(f"{files} files of {len(told)} tables, {size / 1e6:.1f} MB, {deleted}.", highlight=False)
+    return 0
+
+
 def _accept_loss(chosen: argparse.Namespace) -> int:
     launcher = _launcher()
     launcher.known_asset(chosen.table)
@@ -405,6 +431,7 @@ COMMANDS = {
     "status": _status,
     "summary": _summary,
     "ui": _ui,
+    "upkeep": _upkeep,
 }
 
 if __name__ == "__main__":

@@ -11,15 +11,16 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from os import scandir
 from os.path import lexists
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema
@@ -39,7 +40,7 @@ from resources.table_folder import TableFolder
 from resources.table_marks import STATED, Contents, Mark, Marks, cut_off, files_of, log_file, what_is_lost
 from resources.table_snapshot import TableSnapshot, said
 
-__all__ = ["DAY", "Commit", "CommitRecord", "DeltaStore", "TableSnapshot"]
+__all__ = ["DAY", "Commit", "CommitRecord", "DeltaStore", "Maintained", "TableSnapshot"]
 
 _ONE_DAY = timedelta(days=1)
 _TABLE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
@@ -90,6 +91,16 @@ class CommitRecord:
     timestamp: datetime
     operation: str
     metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What upkeep deleted of a table, and how many old files it kept because a version to be kept needs them."""
+
+    table: str
+    files: int
+    bytes: int
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +279,24 @@ class DeltaStore:
         seen = version < 0 or (folder.local / log_file(version)).exists()
         return not seen or (folder.local / log_file(version + 1)).exists()
 
-    def maintain(self, table: str, *, keep_hours: int = 168) -> int:
-        """Number of files deleted: those that no version of the last `keep_hours` hours needs.
+    def tables(self) -> list[str]:
+        """Every table of the lake named `<stage>/<name>`, declared or not."""
+        lake = TableFolder(self.root, self.storage_options)
+        return [
+            f"{stage}/{name}"
+            for stage in lake.folders()
+            for name in lake.folders(stage)
+            if "_delta_log" in lake.folders(f"{stage}/{name}")
+        ]
 
-        Writes a checkpoint as well. Older versions stay in the log, but their rows can no longer be read.
+    def maintain(
+        self, table: str, *, keep_hours: int = 168, keep_versions: Collection[int] = (), remove: bool = True
+    ) -> Maintained:
+        """Deletes the files that no version of the last `keep_hours` hours and none of `keep_versions` needs.
+
+        Writes a checkpoint as well, and makes no commit. Other versions stay in the log, but their rows can no longer
+        be read. A day is one file up to a gigabyte, so there is nothing to compact. Without `remove` nothing is
+        changed, only told.
 
         Raises:
             StorageError: there is no such table, or fewer than one hour is to be kept, which could delete
@@ -283,13 +308,19 @@ class DeltaStore:
         delta = self._open(table)
         if delta is None:
             raise StorageError(f"{uri}: no such table to maintain")
-        vacuum = partial(delta.vacuum, retention_hours=keep_hours, full=True, enforce_retention_duration=False)
+        folder = self._folder(table)
         try:
-            delta.create_checkpoint()
-            # A vacuum commits twice even when it deletes nothing, and a version ought to mean a change.
-            return len(vacuum(dry_run=False)) if vacuum(dry_run=True) else 0
+            old = delta.vacuum(retention_hours=keep_hours, dry_run=True, full=True, enforce_retention_duration=False)
+            needed = _needed_by(folder, delta.version(), sorted(keep_versions)) if old else set()
+            unneeded = sorted({unquote(path) for path in old} - needed)
+            size = sum(folder.size(path) for path in unneeded)
+            if remove:
+                delta.create_checkpoint()
+                for path in unneeded:
+                    folder.delete(path)
         except Exception as error:
             raise StorageError(f"{uri}: upkeep failed: {said(error)}. No row is lost; run it again") from error
+        return Maintained(table, len(unneeded), size, len(old) - len(unneeded))
 
     def _open(self, table: str) -> DeltaTable | None:
         """The table at its newest version, None for an absent one; one whose log lost something is refused."""
@@ -577,6 +608,24 @@ def _record(folder: TableFolder, version: int) -> CommitRecord:
         told["operation"],
         {name: value for name, value in told.items() if name not in _DELTAS_OWN and not name.startswith(STATED)},
     )
+
+
+def _needed_by(folder: TableFolder, newest: int, versions: Sequence[int]) -> set[str]:
+    """The files, of those that some commit removed, that one of the versions holds."""
+    added: dict[str, int] = {}
+    needed: set[str] = set()
+    for version in range(newest + 1 if versions else 0):
+        content = folder.content(log_file(version)) or b""
+        for line in content.splitlines():
+            if line.startswith(b'{"add"'):
+                added[unquote(json.loads(line)["add"]["path"])] = version
+            elif line.startswith(b'{"remove"'):
+                path = unquote(json.loads(line)["remove"]["path"])
+                # A file whose commit is not in the log any more counts as old as the table.
+                first = bisect_left(versions, added.get(path, 0))
+                if first < len(versions) and versions[first] < version:
+                    needed.add(path)
+    return needed
 
 
 def _wait_s(attempt: int) -> float:

@@ -73,8 +73,8 @@ class WasRead:
         """The same, of the days that the windows of some days hold."""
         if self.window is None:
             return self
-        held = self.window.of(DayRange(min(days), max(days) + timedelta(days=1)))
-        return replace(self, contents={day: self.contents[day] for day in held if day in self.contents})
+        held = {read for day in days for read in self.window.of(DayRange(day, day + timedelta(days=1)))}
+        return replace(self, contents={day: text for day, text in self.contents.items() if day in held})
 
 
 def as_metadata(

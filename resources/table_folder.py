@@ -12,6 +12,9 @@ from urllib.request import url2pathname
 
 from deltalake._internal import DeltaFileSystemHandler
 
+# What Arrow calls a directory.
+_FOLDER = 3
+
 
 @dataclass(frozen=True, slots=True)
 class TableFolder:
@@ -46,6 +49,11 @@ class TableFolder:
             return bytes(self._handler().open_input_file(path).read())
         except FileNotFoundError:
             return None
+
+    def folders(self, path: str = "") -> list[str]:
+        """The names of the folders in a folder of it, in order; none where there is no such folder."""
+        found = self._handler().get_file_info_selector(f"{path}/", allow_not_found=True, recursive=False)
+        return sorted(each.path.rstrip("/").rpartition("/")[2] for each in found if each.type == _FOLDER)
 
     def delete(self, path: str) -> None:
         """Deletes a file; one that is not there is as good as deleted."""

@@ -845,7 +845,7 @@ def test_upkeep_deletes_old_leftovers_and_nothing_that_a_recent_version_needs(fi
     os.utime(aged, (long_ago, long_ago))
     version = DeltaTable(filled.uri(TABLE)).version()
 
-    assert filled.maintain(TABLE) == 1
+    assert filled.maintain(TABLE).files == 1
 
     assert not aged.exists()
     assert fresh.exists()
@@ -854,7 +854,7 @@ def test_upkeep_deletes_old_leftovers_and_nothing_that_a_recent_version_needs(fi
     assert old is not None
     assert old.scan(D1, D2).collect().equals(of_days(D1, D2, D3, D4).filter(pl.col(DAY) == D1))
     version = DeltaTable(filled.uri(TABLE)).version()
-    assert filled.maintain(TABLE) == 0
+    assert filled.maintain(TABLE).files == 0
     assert DeltaTable(filled.uri(TABLE)).version() == version
     filled.replace_days(TABLE, of_days(D1, mark=2), [D1])
     assert marks(filled) == {D1: {2}, D2: {0}, D3: {0}, D4: {0}}
