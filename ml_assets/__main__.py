@@ -1,4 +1,4 @@
-"""The command line: `init`, `add`, `demo`, `run`, `plan`, `repair`, `status`, `retrain`, `summary`, `ui` and others.
+"""The command line: `init`, `add`, `demo`, `run`, `plan`, `repair`, `status`, `retrain`, `upkeep`, `ui` and others.
 
 What belongs here: arguments in, one call, an exit status out. What does not: what the commands do.
 """
