@@ -392,7 +392,7 @@ def _ui(chosen: argparse.Namespace) -> int:
     from ml_assets.serve import serve
 
     project = this_project()
-    return serve(open_home(project.home), project, chosen.port)
+    return serve(open_home(project.home), project, chosen.port, print)
 
 
 def _told(what: str, report: "RunReport", began: float) -> int:

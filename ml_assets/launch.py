@@ -18,11 +18,14 @@ from ml_assets.domain import errors
 from ml_assets.domain.declared import Graph
 from ml_assets.domain.errors import CalendarError, CatalogError, DaysRefusedError, MlAssetsError, RunFailedError
 from ml_assets.domain.specs import Catalog
+from ml_assets.domain.verdict import TOLD_AGAIN
 from partitions import DayRange, day_of_key, key_of_day, today_in
+from resources.dagster_storage import runs_of
 from resources.delta_io_manager import DEFER_EVENTS, table_of
 from resources.handles import lake_of
 from resources.home import Home
 from resources.lake import Lake
+from resources.project import WORKSPACE, this_project
 from resources.run_failures import gathered
 from resources.run_owner import RunOwner, close_abandoned_runs
 from resources.run_tags import CAUSE, DAYS, LAUNCHED_BY, range_tags, spoken
@@ -184,7 +187,7 @@ def parse_days(first: str, last: str | None) -> DayRange:
 
 def _in_process(job: Any, instance: DagsterInstance, **arguments: Any) -> RunReport:
     # Dagster ends a run at the first step that raises when asked to raise: then other branches would not be computed.
-    with gathered() as raised:
+    with gathered() as raised, runs_of(this_project().root / WORKSPACE):
         result = job.execute_in_process(instance=instance, raise_on_error=False, **arguments)
     steps = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     # The run's own failure says why it ended when no step does.
@@ -209,6 +212,8 @@ def _report(result: Any) -> RunReport:
         if event.event_type_value != "ASSET_CHECK_EVALUATION":
             continue
         judged = event.event_specific_data
+        if TOLD_AGAIN in judged.metadata:
+            continue
         said = judged.description or ""
         key = (table_of(judged.asset_key), day_of_key(judged.partition))
         if not judged.passed:

@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 
-from dagster import DagsterInstance
+from dagster import DagsterEventType, DagsterInstance
 
 from ml_assets.domain.errors import HomeError
 from resources.home import Home
@@ -17,18 +20,24 @@ from resources.settings import child_environment
 
 HEARTBEAT_S = 60
 STOP_S = 90
+LOOK_AGAIN_S = 0.5
+# Warnings for developers of Dagster; `dagster dev` needs no project of Dagster's newer kind.
+UNHEARD = "Function `dev_command` is superseded"
 
 
-def serve(home: Home, project: Project, port: int) -> int:
+def serve(home: Home, project: Project, port: int, say: Callable[[str], object]) -> int:
     """The exit status of `dagster dev` over the home of a project, served on loopback until it is interrupted.
 
-    Raises HomeError when another daemon is alive on the home: two would launch every run twice.
+    Says where it is once it answers; of Dagster's own log only warnings and errors are printed. Raises HomeError when
+    another daemon is alive on the home: two would launch every run twice.
     """
     environment = child_environment(home.path, project.root)
     workspace = project.workspace
     with DagsterInstance.from_config(str(home.dagster)) as instance:
         refuse_second_daemon(instance, home)
-        command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace)]
+        _begin_to_retry(instance)
+        python = [sys.executable, "-W", f"ignore:{UNHEARD}", "-m"]
+        command = [*python, "dagster", "dev", "-w", str(workspace), "--log-level", "warning"]
         # A shell's background job ignores interrupts, and Dagster's processes would inherit that and never end.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _interrupt)
@@ -41,6 +50,7 @@ def serve(home: Home, project: Project, port: int) -> int:
             start_new_session=True,
         )
         try:
+            _say_once_it_answers(served, f"http://127.0.0.1:{port}", home, say)
             return served.wait()
         except KeyboardInterrupt:
             return 0
@@ -49,6 +59,27 @@ def serve(home: Home, project: Project, port: int) -> int:
                 served.terminate()
                 served.wait(timeout=STOP_S)
             instance.wipe_daemon_heartbeats()
+
+
+def _say_once_it_answers(served: "subprocess.Popen[bytes]", url: str, home: Home, say: Callable[[str], object]) -> None:
+    while served.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/server_info", timeout=5):  # noqa: S310  loopback
+                say(f"{url} shows {home.path}. Ctrl-C ends it.")
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(LOOK_AGAIN_S)
+
+
+def _begin_to_retry(instance: DagsterInstance) -> None:
+    """Says from which event on runs that crash are retried: Dagster assumes the same on its first start, and warns."""
+    kinds = (DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_SUCCESS)
+    wanted = {f"EVENT_LOG_CONSUMER_CURSOR-{kind.value}" for kind in kinds}
+    cursors = instance.daemon_cursor_storage
+    unset = wanted - cursors.get_cursor_values(wanted).keys()
+    if unset:
+        newest = instance.event_log_storage.get_maximum_record_id() or 0
+        cursors.set_cursor_values(dict.fromkeys(unset, str(newest)))
 
 
 def _interrupt(*_: object) -> None:

@@ -11,16 +11,22 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events.log import EventLogEntry
+from dagster._core.remote_origin import RemoteRepositoryOrigin
+from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.event_log.polling_event_watcher import SqlPollingEventWatcher
 from dagster._core.storage.event_log.schema import AssetKeyTable
 from dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log import SQLITE_EVENT_LOG_FILENAME
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._record import copy
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.dialects import sqlite
@@ -165,10 +171,37 @@ class PooledSqliteRunStorage(SqliteRunStorage):
         with self._engines.get().begin() as connection:
             yield connection
 
+    def add_run(self, dagster_run: DagsterRun) -> DagsterRun:
+        """Stores a run; one that is created where `runs_of` says whose it is belongs to that code location."""
+        of = _LOCATION.get()
+        if of is not None and dagster_run.remote_job_origin is None:
+            return super().add_run(copy(dagster_run, remote_job_origin=of.get_job_origin(dagster_run.job_name)))
+        return super().add_run(dagster_run)
+
     def dispose(self) -> None:
         """Close this process's connections; a later use opens new ones."""
         super().dispose()
         self._engines.dispose()
+
+
+_LOCATION: ContextVar[RemoteRepositoryOrigin | None] = ContextVar("code location of runs begun here", default=None)
+
+
+@contextmanager
+def runs_of(workspace: Path) -> Iterator[None]:
+    """Inside, runs that this process begins belong to the code location of a workspace, if there is such a file.
+
+    Without one Dagster leaves a run out of its timeline, and lets nobody launch it again.
+    """
+    if not workspace.is_file():
+        yield
+        return
+    (location, *_) = WorkspaceFileTarget([str(workspace)]).create_origins()
+    token = _LOCATION.set(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME))
+    try:
+        yield
+    finally:
+        _LOCATION.reset(token)
 
 
 class _EnginePerProcess:

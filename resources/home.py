@@ -188,6 +188,8 @@ def _instance(base: str, *, keeps_logs: bool) -> dict[str, Any]:
             "free_slots_after_run_end_seconds": 30,
         },
         "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
+        # What a run prints where `make ui` was typed; the UI shows every event of it whatever this says.
+        "python_logs": {"python_log_level": "WARNING"},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }

@@ -21,7 +21,7 @@ from typing import TextIO
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from resources.home import Home
-from resources.run_tags import OWNER
+from resources.run_tags import MAX_RETRIES, OWNER
 
 UNFINISHED = [
     DagsterRunStatus.NOT_STARTED,
@@ -61,8 +61,8 @@ class RunOwner:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tag of a run that is executed in this process: it is owned before it has begun."""
-        return {OWNER: self.name}
+        """The tags of a run that is executed in this process: it is owned before it has begun, and never retried."""
+        return {OWNER: self.name, MAX_RETRIES: "0"}
 
     def adopt(self, run_id: str) -> None:
         """Makes a run this process's own, whoever created it."""

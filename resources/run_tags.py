@@ -11,6 +11,7 @@ DAYS, CAUSE, LAUNCHED_BY = "days", "cause", "user"
 ONLY_STALE = ".dagster/ml_assets_only_stale"
 OWNER = ".dagster/ml_assets_owner"
 PLAN = ".dagster/ml_assets_plan"
+MAX_RETRIES = "dagster/max_retries"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 

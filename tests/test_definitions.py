@@ -87,8 +87,30 @@ def test_every_asset_says_what_it_is_whose_it_is_and_which_code_made_it() -> Non
         assert node.code_version, key
         assert list(node.owners) == ["team:flight-operations"], key
         assert node.tags.keys() >= {"stage", "nature", "workload"}, key
-        assert node.group_name != key.path[-1], "boxes of one asset each, named like it, say nothing"
         assert node.pools == {"_".join(("lake", *key.path))}, "two runs of one table must not write at once"
+
+
+def test_the_lineage_reads_when_it_opens_and_when_it_is_unfolded() -> None:
+    """Dagster labels an asset by the last part of its key, so the box around it tells assets of one name apart."""
+    groups = {key: GRAPH.get(key).group_name for key in STAGES.values()}
+    assert {group.split("/")[0] for group in groups.values()} == {"sources", "features", "outcomes", "disruption"}
+    labels = [(group.split("/")[-1], key.path[-1]) for key, group in groups.items()]
+    assert len(set(labels)) == len(labels), sorted(labels)
+
+
+def test_every_stored_column_is_described(replayed: Platform) -> None:
+    """In the UI: of every table, in the materialisation that carries its schema."""
+    lacking = {}
+    for asset in replayed.launcher.graph.assets:
+        schemas = [
+            event.metadata["dagster/column_schema"].value
+            for day in sorted(replayed.materialized(asset), reverse=True)[:3]
+            for event in replayed.materializations(asset, day)
+            if "dagster/column_schema" in event.metadata
+        ]
+        assert schemas, asset
+        lacking |= {f"{asset}: {column.name}": "" for column in schemas[0].columns if not column.description}
+    assert not lacking, f"name them in the stage's `columns`: {sorted(lacking)}"
 
 
 def test_jobs_and_sensors() -> None:

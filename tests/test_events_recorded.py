@@ -1,14 +1,18 @@
 """What Dagster's own records say of days, in runs nobody of ours prepared: started by the two range tags only."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, ExecuteInProcessResult
+import yaml
+from dagster import AssetRecordsFilter, DagsterEventType, DagsterInstance, DagsterRunStatus, ExecuteInProcessResult
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 from short_year import SERVING, SOURCES, Platform, days, key_of
 
 from ml_assets.launch import QUIET
+from partitions import DayRange
+from resources.project import this_project
 
 BAD = date(2013, 3, 21)
 FIRST, LAST = BAD - timedelta(days=1), BAD + timedelta(days=2)
@@ -103,6 +107,67 @@ def test_a_one_day_run_records_the_same_as_its_day_in_a_range(platform: Platform
         assert of_day.metadata[counted] == of_range.metadata[counted]
 
 
+def test_a_day_of_an_asset_costs_two_records(platform: Platform) -> None:
+    """What a range run records beyond them does not grow with its days: records are what its time is spent on."""
+    assets = [FLIGHTS, SCHEDULE, *SERVING]
+    spans = [(FIRST, FIRST), (FIRST - timedelta(days=9), FIRST)]
+    counts = []
+    for first, last in spans:
+        run = platform.launcher.run(assets, DayRange(first, last + timedelta(days=1)))
+        records = platform.instance.get_records_for_run(run.run_id, limit=10_000).records
+        of_days = Counter(
+            (event.asset_key, event.partition)
+            for record in records
+            if (event := record.event_log_entry.dagster_event) and event.partition
+        )
+        of_days += Counter(
+            (event.event_specific_data.asset_key, event.event_specific_data.partition)
+            for record in records
+            if (event := record.event_log_entry.dagster_event)
+            and event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+        )
+        assert set(of_days) == {(key_of(asset), str(day)) for asset in assets for day in days(first, last)}
+        assert set(of_days.values()) == {2}
+        counts.append((len(of_days), len(records)))
+    (few_days, few), (many_days, many) = counts
+    assert many - few == 2 * (many_days - few_days)
+
+
+def test_a_refused_day_is_told_last_and_told_again_until_it_is_healed(platform: Platform) -> None:
+    """An asset's badge and the head of its check show the newest evaluation, whichever day it is of."""
+    extract = platform.extract("flights", BAD)
+    right = extract.read_bytes()
+    extract.unlink()
+    assert platform.run([FLIGHTS, SCHEDULE], FIRST, LAST).short
+    for asset, said in ((FLIGHTS, "no extract"), (SCHEDULE, f"blocked: {FLIGHTS} of {BAD}")):
+        assert newest(platform, asset) == (str(BAD), False)
+        (note,) = notes(platform, asset, BAD)
+        assert said in note
+    report = platform.run([FLIGHTS, SCHEDULE], LAST)
+    assert not report.short, "of the days of this run none was refused"
+    assert newest(platform, FLIGHTS) == newest(platform, SCHEDULE) == (str(BAD), False)
+    assert platform.failed(FLIGHTS) == platform.failed(SCHEDULE) == {str(BAD)}
+    extract.write_bytes(right)
+    platform.repair([FLIGHTS], BAD)
+    assert newest(platform, FLIGHTS) == (str(BAD), True)
+    platform.run([FLIGHTS, SCHEDULE], FIRST)
+    assert newest(platform, FLIGHTS) == newest(platform, SCHEDULE) == (str(FIRST), True)
+    assert platform.failed(FLIGHTS) == platform.failed(SCHEDULE) == set()
+
+
+def newest(platform: Platform, asset: str) -> tuple[str | None, bool]:
+    """Day and verdict of the newest evaluation of an asset's check."""
+    record = platform.checks(asset)[0]
+    return record.partition, record.status is Status.SUCCEEDED
+
+
+def notes(platform: Platform, asset: str, day: date) -> list[str]:
+    """What was observed of a day, the newest first."""
+    wanted = AssetRecordsFilter(key_of(asset), asset_partitions=[str(day)])
+    records = platform.instance.fetch_observations(wanted, limit=100).records
+    return [record.event_log_entry.asset_observation.description for record in records]
+
+
 def test_a_crash_in_the_middle_shows_its_days_as_failed(platform: Platform) -> None:
     """The table of a middle step is damaged on disk; steps before it are on record, its own days are failed."""
     log = platform.path / "lake" / WEATHER / "_delta_log"
@@ -141,3 +206,15 @@ def test_commits_say_which_run_wrote_which_days_from_what(platform: Platform) ->
     assert newest["partitions"] == f"{FIRST}..{LAST}"
     assert newest["input:events/weather"] == str(source.version)
     assert newest["code_version"]
+
+
+def test_a_run_of_the_command_line_belongs_to_what_the_ui_serves(replayed: Platform) -> None:
+    """Else Dagster leaves it out of its timeline; nor does the daemon retry what a person's command was killed in."""
+    (served,) = yaml.safe_load(this_project().workspace.read_text())["load_from"]
+    run = replayed.last_run()
+    assert run.remote_job_origin
+    assert (
+        run.remote_job_origin.repository_origin.code_location_origin.location_name
+        == (served["python_module"]["location_name"])
+    )
+    assert run.tags["dagster/max_retries"] == "0"

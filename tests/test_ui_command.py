@@ -37,6 +37,9 @@ def test_it_serves_and_a_second_one_is_refused(tmp_path: Path) -> None:
             assert second.returncode == 1
             assert "a daemon is alive" in second.stderr
             assert len(second.stderr.strip().splitlines()) == 1
+            wait_for_ticks(home)
+            # Where it is, and nothing that a user can do nothing about.
+            assert log.read_text() == f"http://127.0.0.1:{port} shows {home}. Ctrl-C ends it.\n"
         finally:
             served.send_signal(signal.SIGINT)
             served.wait(timeout=PATIENCE_S)
@@ -86,6 +89,21 @@ def wait_for_daemon(home: Path, served: subprocess.Popen[bytes], log: Path) -> N
         while not instance.get_daemon_heartbeats():
             assert served.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.5)
+
+
+def wait_for_ticks(home: Path) -> None:
+    """Waits until the daemon has looked at every sensor."""
+    from dagster import DagsterInstance
+
+    deadline = time.monotonic() + PATIENCE_S
+    with DagsterInstance.from_config(str(home / "dagster")) as instance:
+        while True:
+            states = instance.all_instigator_state()
+            ticks = [instance.get_ticks(state.instigator_origin_id, state.selector_id) for state in states]
+            if len(ticks) > 1 and all(any(tick.is_completed for tick in held) for held in ticks):
+                return
+            assert time.monotonic() < deadline, [held and held[0].status for held in ticks]
             time.sleep(0.5)
 
 

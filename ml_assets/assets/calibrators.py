@@ -85,7 +85,6 @@ STAGE = Stage(
     of="models",
     nature=Nature.DECISION,
     holds="Platt, isotonic or none, chosen on a held-out slice, with its reliability plot; no rows without a model",
-    group=lambda model: f"{model.name}_training",
     describe=lambda model: f"What turns the scores of {model.name} into probabilities that come true.",
     reads=lambda model, _: {
         "models": Read(f"models/{model.name}", same_days(), follows=True),
@@ -97,7 +96,10 @@ STAGE = Stage(
     kinds=frozenset({"scikitlearn", "deltalake"}),
     columns=lambda _model, _catalog: {
         "calibrator_version": "training day and content hash; named by champions and predictions",
+        "model_version": "the model whose score it turns into a probability",
         "method": "platt, isotonic or none",
+        "held_out_brier": "Brier score of each method on held-out days, as JSON",
+        "rows": "rows it was fitted on",
         "calibrator": "the fitted map from score to probability, as JSON",
     },
     empty=CALIBRATORS,

@@ -103,7 +103,6 @@ STAGE = Stage(
     of="models",
     nature=Nature.DECISION,
     holds="which model and calibrator serve D, and why",
-    group=lambda model: f"{model.name}_training",
     describe=lambda model: f"Which {model.name} model and calibrator serve the day, and why.",
     reads=lambda model, _: {
         "before": Read(f"champions/{model.name}", window_before(1), edge=False),

@@ -31,7 +31,6 @@ STAGE = Stage(
     of="sources",
     nature=Nature.FACT,
     holds="validated rows whose event date is D, from the extract of D",
-    group=lambda _: "sources",
     describe=lambda source: source.description,
     reads=lambda _source, _catalog: {},
     code_version=lambda source, _: code_fingerprint(source.parse),

@@ -79,7 +79,6 @@ STAGE = Stage(
     of="features",
     nature=Nature.FACT,
     holds="feature rows, each with the instant from which it could have been known",
-    group=lambda _: "features",
     describe=lambda group: group.description,
     reads=_reads,
     code_version=lambda group, _: code_fingerprint(group.compute),

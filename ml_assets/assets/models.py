@@ -169,7 +169,6 @@ STAGE = Stage(
     of="models",
     nature=Nature.DECISION,
     holds="the candidates trained at D, with their artefact; no rows on a day without a training set",
-    group=lambda model: f"{model.name}_training",
     describe=lambda model: model.description,
     reads=lambda model, _: {
         "training_set": Read(f"training_sets/{model.name}", same_days(), follows=True),
@@ -180,6 +179,14 @@ STAGE = Stage(
     kinds=frozenset({"scikitlearn", "mlflow", "deltalake"}),
     columns=lambda _model, _catalog: {
         "model_version": "training day and content hash; named by champions and predictions",
+        "candidate": "which of the day's candidates it is",
+        "metrics": "metrics on the held-out rows, as JSON",
+        "importances": "permutation importance of each feature, as JSON",
+        "training_content": "content hash of the training set",
+        "feature_version": "fingerprint of everything that shapes the features",
+        "seed": "seed of the fit, from the day",
+        "libraries": "versions of the libraries it was fitted with, as JSON",
+        "mlflow_run_id": "its run in MLflow",
         "best": "whether it is the day's candidate for champion",
         "reference": "what drift is measured against, as JSON",
         "artefact": "the fitted pipeline (skops)",

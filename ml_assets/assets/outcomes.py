@@ -36,7 +36,6 @@ STAGE = Stage(
     of="outcomes",
     nature=Nature.FACT,
     holds="labels that became **known** on D",
-    group=lambda _: "outcomes",
     describe=lambda outcome: outcome.description,
     # Past the last event day there are no events to need: what is there of the look-back is read.
     reads=lambda outcome, _: {

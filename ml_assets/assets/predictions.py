@@ -76,7 +76,6 @@ STAGE = Stage(
     of="models",
     nature=Nature.FACT,
     holds="score and probability of every event of D",
-    group=lambda model: f"{model.name}_serving",
     describe=lambda model: f"The score and probability of {model.name} for every event of the day.",
     reads=lambda model, catalog: {
         **feature_reads(model, catalog),

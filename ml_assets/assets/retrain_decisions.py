@@ -46,7 +46,6 @@ STAGE = Stage(
     of="models",
     nature=Nature.DECISION,
     holds="shall a model be trained at D, which trigger fired, or why none did",
-    group=lambda model: f"{model.name}_training",
     describe=lambda model: f"Whether {model.name} is trained at the day, which trigger fired or why none did.",
     reads=lambda model, _: {
         "drift": Read(f"drift_reports/{model.name}", window_before(1)),

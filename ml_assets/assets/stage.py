@@ -30,7 +30,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED
 from dagster._core.events import AssetMaterializationPlannedData
 from pydantic import Field
 
-from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec
+from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec, refusal_notes
 from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.content import content_hashes, fingerprint
 from ml_assets.domain.day_frame import DayBatch, DayFrame
@@ -40,7 +40,7 @@ from ml_assets.domain.errors import ArtefactError, DaysRefusedError, MissingPart
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.planning import plan, stale_days
 from ml_assets.domain.specs import Calendar, Catalog
-from ml_assets.domain.verdict import Verdict
+from ml_assets.domain.verdict import TOLD_AGAIN, Verdict
 from partitions import DayRange, day_of_key, days_between, key_of_day, workload_days
 from resources.delta_io_manager import DEFER_EVENTS, Computed, DeltaDaysIOManager
 from resources.lake import BLOCKED
@@ -136,7 +136,6 @@ class Stage:
     of: str
     nature: Nature
     holds: str
-    group: Callable[[Any], str]
     describe: Callable[[Any], str]
     reads: Callable[[Any, Catalog], Mapping[str, Read]]
     body: Callable[[Any, Catalog], Body]
@@ -149,6 +148,14 @@ class Stage:
     wish: type[Wish] = Wish
     before: Callable[["Step", Any], Iterator[Any]] = lambda _step, _config: iter(())
     check: str = "Rows, nulls and keys of the day are within their limits, and nothing it needs was refused."
+
+    def group_of(self, spec: Any) -> str:
+        """The box of the lineage that holds the asset of a declaration.
+
+        Dagster labels an asset by the last part of its key. Many stages have an asset called after the same model, so
+        each of them has a box of its own within the model's.
+        """
+        return f"{spec.name}/{self.name}" if self.of == "models" else self.of
 
     def declared(self, spec: Any, catalog: Catalog) -> Declared:
         """What the asset of a declaration declares of itself."""
@@ -184,7 +191,7 @@ def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
     key = AssetKey([stage.name, spec.name])
     days = days_of(spec.calendar)
     body = stage.body(spec, catalog)
-    columns = stage.columns(spec, catalog)
+    columns = {DAY: "the partition: a local day of the workload", **stage.columns(spec, catalog)}
 
     def compute(context: AssetExecutionContext, wish: Wish) -> Iterator[Any]:
         run = days_between(context.partition_keys)
@@ -209,7 +216,7 @@ def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
         partitions_def=days,
         backfill_policy=BackfillPolicy.single_run(),
         check_specs=[day_check_spec(key, days, stage.check)],
-        group_name=stage.group(spec),
+        group_name=stage.group_of(spec),
         kinds=set(stage.kinds),
         owners=list(spec.calendar.owners),
         tags={"stage": stage.name, "nature": str(stage.nature), "workload": spec.calendar.name},
@@ -403,6 +410,8 @@ def recorded(step: Step, computed: Computed) -> Iterator[Any]:
         **{day: Verdict(passed=False, reasons=(why,)) for day, why in standing.items()},
         **{day: Verdict(passed=True, measured={"kept": why}) for day, why in computed.kept.items()},
     }
+    verdicts |= {} if refused else _refused_before(step)
+    yield from refusal_notes(key, verdicts)
     yield from day_check_events(key, verdicts, context.instance, context.run.run_id, _record_time(context))
     yield Output(None, output_name=f"{'__'.join(key.path)}_{CHECK_NAME}")
     if refused:
@@ -411,6 +420,17 @@ def recorded(step: Step, computed: Computed) -> Iterator[Any]:
             "%s: %d of %d days refused; %s: %s", step.declared.table, len(refused), len(step.run), first[0], first[1]
         )
     fail_at_the_leaf(step)
+
+
+def _refused_before(step: Step) -> dict[date, Verdict]:
+    """The newest day that an earlier run refused, told again: else a newer good day would hide it."""
+    held = step.door.lake.refusals(step.declared.table, date.min, date.max)
+    others = [day for day in held if day not in step.run]
+    if not others:
+        return {}
+    state, why = held[max(others)]
+    said = f"blocked: {why}" if state == BLOCKED else why
+    return {max(others): Verdict(passed=False, reasons=(said,), measured={TOLD_AGAIN: True})}
 
 
 def fail_at_the_leaf(step: Step) -> None:

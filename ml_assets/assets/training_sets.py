@@ -113,7 +113,6 @@ STAGE = Stage(
     of="models",
     nature=Nature.DECISION,
     holds="point-in-time joined labelled rows known before D; no rows on a day without a decision to train",
-    group=lambda model: f"{model.name}_training",
     describe=lambda model: f"Labelled rows for {model.name}, as they were known at the day's beginning.",
     reads=_reads,
     code_version=feature_version,

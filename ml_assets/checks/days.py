@@ -17,6 +17,7 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
+    AssetObservation,
     DagsterEventType,
     DagsterInstance,
     DailyPartitionsDefinition,
@@ -27,21 +28,42 @@ from ml_assets.domain.verdict import DAY_CHECK as CHECK_NAME
 from ml_assets.domain.verdict import Verdict
 from partitions import key_of_day
 
+BLOCKED = "blocked: "
+"""How the reason of a day begins that was not judged, for want of something it needs."""
+
 
 def day_check_spec(key: AssetKey, days: DailyPartitionsDefinition, description: str) -> AssetCheckSpec:
     """The check of an asset, recorded per day."""
     return AssetCheckSpec(CHECK_NAME, asset=key, partitions_def=days, blocking=False, description=description)
 
 
+def refusal_notes(key: AssetKey, verdicts: Mapping[date, Verdict]) -> Iterator[AssetObservation]:
+    """Of each refused day why it is: shown on the day's own page and, of the last one, on the asset's."""
+    for day, verdict in sorted(verdicts.items()):
+        if verdict.passed:
+            continue
+        why = "; ".join(verdict.reasons)
+        blocked = why.startswith(BLOCKED)
+        yield AssetObservation(
+            key,
+            partition=key_of_day(day),
+            description=why,
+            metadata={"blocked" if blocked else "refused": f"{day}: {why.removeprefix(BLOCKED)}"},
+        )
+
+
 def day_check_events(
     key: AssetKey, verdicts: Mapping[date, Verdict], instance: DagsterInstance, run_id: str, now: float
 ) -> Iterator[AssetCheckEvaluation]:
-    """One evaluation a day, each naming the day's newest materialisation: otherwise Dagster shows it as missing."""
+    """One evaluation a day, each naming the day's newest materialisation: otherwise Dagster shows it as missing.
+
+    Refused days come last: an asset's badge shows its newest evaluation, whichever day it is of.
+    """
     partitions = {key_of_day(day) for day in verdicts}
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(
         key, DagsterEventType.ASSET_MATERIALIZATION, partitions
     )
-    for day, verdict in sorted(verdicts.items()):
+    for day, verdict in sorted(verdicts.items(), key=lambda each: (not each[1].passed, each[0])):
         storage_id = newest.get(key_of_day(day))
         yield AssetCheckEvaluation(
             asset_key=key,

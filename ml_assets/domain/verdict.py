@@ -11,6 +11,9 @@ from types import MappingProxyType
 DAY_CHECK = "rows_and_nulls"
 """The name of the check that every asset has, and that shows the verdict on each of its days."""
 
+TOLD_AGAIN = "refused by an earlier run"
+"""What is measured of a day that another run refused and that this one tells of again."""
+
 Measured = Mapping[str, int | float | str | bool | None]
 
 
