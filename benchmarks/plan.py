@@ -94,13 +94,12 @@ def declared(models: int, days: int) -> Graph:
                 f"training_sets/{m}", asked=Read(f"retrain_decisions/{m}", same_days()), outcomes=labels, **before
             ),
             decision(f"models/{m}", rows=Read(f"training_sets/{m}", same_days(), follows=True)),
-            decision(f"calibrators/{m}", models=Read(f"models/{m}", same_days(), follows=True)),
             decision(
                 f"champions/{m}",
                 yesterday=Read(f"champions/{m}", window_before(1), edge=False),
                 models=Read(f"models/{m}", same_days(), follows=True),
-                calibrators=Read(f"calibrators/{m}", same_days(), follows=True),
             ),
+            decision(f"calibrators/{m}", champions=Read(f"champions/{m}", same_days(), follows=True), outcomes=labels),
             fact(f"predictions/{m}", champions=champions, **features),
             fact(
                 f"drift_reports/{m}",

@@ -28,8 +28,8 @@ from resources.overview import untold_of
 
 SEGMENT_DAYS = 30
 SHARED = ("events", "features", "outcomes")
-TRAINING = ("training_sets", "models", "calibrators")
-SERVING = ("champions", "predictions", "drift_reports", "performance_reports")
+TRAINING = ("training_sets", "models")
+SERVING = ("champions", "calibrators", "predictions", "drift_reports", "performance_reports")
 CAUSE = "replay"
 
 Progress = Callable[[str, int, int], None]

@@ -19,7 +19,7 @@ from ml_assets.domain.specs import Catalog, ModelSpec
 from resources.home import Home
 from resources.lake import RED, Lake
 
-METRICS = ("base_rate", "roc_auc", "ece", "raw_ece")
+METRICS = ("base_rate", "roc_auc", "brier", "raw_brier", "ece", "raw_ece")
 ALL_DAYS = (date(1, 1, 1), date(9999, 1, 1))
 
 
@@ -32,32 +32,33 @@ class ModelSummary:
 
 
 def summarise(lake: Lake, model: ModelSpec) -> ModelSummary:
-    """Months (rows, base rate, ROC-AUC, ECE before and after calibration, champions) and attempts to train."""
+    """Months, then all of them together (rows, base rate, metrics, champions), and attempts to train."""
     return ModelSummary(_months(lake, model), _attempts(lake, model))
 
 
 def _months(lake: Lake, model: ModelSpec) -> pl.DataFrame | None:
-    """One row a month with predictions; None while there are none. Metrics are null while no label is known."""
-    predictions = _rows(lake, f"predictions/{model.name}", "row_key", "score", "probability", "calibrator_version")
-    methods = _rows(lake, f"calibrators/{model.name}", "calibrator_version", "method")
+    """One row a month with predictions, and one, without a month, of all; None while there are none.
+
+    Metrics are null while no label is known.
+    """
+    predictions = _rows(lake, f"predictions/{model.name}", "row_key", "score", "probability", "model_version")
     outcomes = _rows(lake, f"outcomes/{model.outcome}", "row_key", "label")
-    if predictions is None or methods is None:
+    if predictions is None:
         return None
-    month = pl.col(DAY).dt.truncate("1mo").alias("month")
-    champion = pl.format("{} ({})", pl.col("calibrator_version").str.head(10), "method")
-    months = (
-        predictions.join(methods.drop(DAY), on="calibrator_version", how="left")
-        .with_columns(month)
-        .group_by("month")
-        .agg(pl.len().alias("rows"), champion.unique().sort().str.join(", ").alias("champions"))
-        .sort("month")
-    )
+    month = pl.col(DAY).dt.truncate("1mo")
+    dated = pl.concat([predictions.with_columns(month=month), predictions.with_columns(month=pl.lit(None, pl.Date))])
+    served = pl.col("model_version").str.head(10).unique().sort().str.join(", ")
+    months = dated.group_by("month").agg(pl.len().alias("rows"), served.alias("champions"))
+    in_order = pl.col("month").fill_null(date.max)
     if outcomes is None:
-        return months.with_columns(pl.lit(None, pl.Float64).alias(name) for name in METRICS)
-    known = predictions.join(outcomes.drop(DAY), on="row_key").with_columns(month)
+        return months.with_columns(pl.lit(None, pl.Float64).alias(name) for name in METRICS).sort(in_order)
+    known = dated.join(outcomes.drop(DAY), on="row_key")
     calibrated = grouped_metrics(known, ["month"], "label", "probability")
-    raw = grouped_metrics(known, ["month"], "label", "score").select("month", pl.col("ece").alias("raw_ece"))
-    return months.join(calibrated, on="month", how="left").join(raw, on="month", how="left").sort("month")
+    raw = grouped_metrics(known, ["month"], "label", "score").select(
+        "month", pl.col("ece").alias("raw_ece"), pl.col("brier").alias("raw_brier")
+    )
+    both = calibrated.join(raw, on="month", how="left", nulls_equal=True)
+    return months.join(both, on="month", how="left", nulls_equal=True).sort(in_order)
 
 
 def _attempts(lake: Lake, model: ModelSpec) -> pl.DataFrame | None:
@@ -111,18 +112,32 @@ def render(home: Home, catalog: Catalog, lake: Lake, port: int = 3000) -> Group:
 
 def _months_table(model: ModelSpec, months: pl.DataFrame) -> Table:
     shown = Table(title=f"{model.name}: what was predicted, and how it came true")
-    served_by = "champion trained on (calibrator)"
-    for name in ("month", "rows", "base rate", "ROC-AUC", "ECE raw", "ECE calibrated", served_by):
-        shown.add_column(name, justify="left" if name in ("month", served_by) else "right")
+    for name in (
+        "month",
+        "rows",
+        "base rate",
+        "ROC-AUC",
+        "Brier raw",
+        "Brier",
+        "ECE raw",
+        "ECE",
+        "champion trained on",
+    ):
+        shown.add_column(name, justify="left" if name in ("month", "champion trained on") else "right")
     for row in months.iter_rows(named=True):
+        whole = row["month"] is None
+        if whole:
+            shown.add_section()
         shown.add_row(
-            f"{row['month']:%B %Y}",
+            "all" if whole else f"{row['month']:%B %Y}",
             f"{row['rows']:,}",
             _share(row["base_rate"]),
             _number(row["roc_auc"]),
+            _number(row["raw_brier"], 4),
+            _number(row["brier"], 4),
             _number(row["raw_ece"]),
             _number(row["ece"]),
-            row["champions"],
+            f"{len(row['champions'].split(', '))} champions" if whole else row["champions"],
         )
     return shown
 
@@ -162,8 +177,8 @@ def _left_out(lake: Lake, catalog: Catalog) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict.fromkeys(("day", "table", "reason"), pl.String), orient="row")
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _share(value: float | None) -> str:

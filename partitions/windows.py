@@ -66,10 +66,10 @@ def window_before(days: int) -> Window:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSlices:
-    """The event days before a training day: train, then calibrate, then gate; none overlap."""
+    """The event days before a training day: train, then held out, then the gate's; none overlap."""
 
     train: DayRange
-    calibrate: DayRange
+    held_out: DayRange
     gate: DayRange
 
     @property
@@ -79,14 +79,14 @@ class TrainingSlices:
 
 
 def training_slices(
-    day: date, *, first_day: date, train_days: int, calibration_days: int, gate_days: int
+    end: date, *, first_day: date, train_days: int | None, held_out_days: int, gate_days: int
 ) -> TrainingSlices:
-    """The slices before training day `day`, cut off at the calendar's first day."""
-    gate_start = day - timedelta(days=gate_days)
-    calibrate_start = gate_start - timedelta(days=calibration_days)
-    train_start = min(max(first_day, calibrate_start - timedelta(days=train_days)), calibrate_start)
+    """The slices that end before `end`, cut off at the calendar's first day; without `train_days` they begin there."""
+    gate_start = max(first_day, end - timedelta(days=gate_days))
+    held_out_start = max(first_day, gate_start - timedelta(days=held_out_days))
+    train_start = first_day if train_days is None else max(first_day, held_out_start - timedelta(days=train_days))
     return TrainingSlices(
-        train=DayRange(train_start, calibrate_start),
-        calibrate=DayRange(calibrate_start, gate_start),
-        gate=DayRange(gate_start, day),
+        train=DayRange(train_start, held_out_start),
+        held_out=DayRange(held_out_start, gate_start),
+        gate=DayRange(gate_start, max(gate_start, end)),
     )

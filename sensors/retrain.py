@@ -27,13 +27,13 @@ from resources.handles import LakeHandle
 from resources.lake import Lake
 from resources.run_tags import CAUSE, DAYS, LAUNCHED_BY, spoken
 
-TRAINING_STAGES = ("training_sets", "models", "calibrators", "champions")
+TRAINING_STAGES = ("training_sets", "models", "champions", "calibrators")
 SENSOR = "retrain_on_decision"
 NEVER = date(1, 1, 1)
 
 
 def retrain_job(model: str, owners: Sequence[str] = ()) -> UnresolvedAssetJobDefinition:
-    """The job that trains a model for one day: training set, candidates, calibrator, champion.
+    """The job that trains a model for one day: training set, candidates, champion, calibrator.
 
     A person launches it with a reason in the training set's configuration; the sensor launches it for a
     decision.

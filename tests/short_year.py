@@ -56,12 +56,17 @@ FEATURES = [
     "features/weather",
 ]
 OUTCOMES = ["outcomes/disrupted"]
-TRAINING = ["training_sets/disruption", "models/disruption", "calibrators/disruption"]
-SERVING = ["champions/disruption", "predictions/disruption", "drift_reports/disruption"]
+TRAINING = ["training_sets/disruption", "models/disruption"]
+SERVING = [
+    "champions/disruption",
+    "calibrators/disruption",
+    "predictions/disruption",
+    "drift_reports/disruption",
+]
 REPORTS = ["performance_reports/disruption"]
 RETRAIN = ["retrain_decisions/disruption"]
 ASSETS = [*SOURCES, *FEATURES, *OUTCOMES, *RETRAIN, *TRAINING, *SERVING, *REPORTS]
-DECISIONS = [*RETRAIN, *TRAINING, "champions/disruption"]
+DECISIONS = [*RETRAIN, *TRAINING, "champions/disruption", "calibrators/disruption"]
 FACTS = [asset for asset in ASSETS if asset not in DECISIONS]
 # What a champion and its reports rest on of a day, decisions to train apart.
 CHAIN = [asset for asset in ASSETS if asset not in RETRAIN]
@@ -92,7 +97,7 @@ def _small(model: ModelSpec) -> ModelSpec:
         first_training_day=FIRST_TRAINING,
         # The second of them is overruled by the cool-down once the first is carried out.
         business_days=(SECOND_TRAINING, SECOND_TRAINING + timedelta(days=1)),
-        calibration_days=3,
+        held_out_days=3,
         gate_days=3,
         cool_down_days=7,
         min_training_rows=1_000,

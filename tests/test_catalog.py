@@ -218,7 +218,7 @@ def test_two_models_with_one_name_are_both_named(catalog):
 
 def test_a_cool_down_shorter_than_the_slices_is_refused():
     message = message_of(lambda: replace(MODEL, cool_down_days=13))
-    assert "model 'disruption': cool_down_days is 13, wanted at least calibration_days + gate_days = 14" in message
+    assert "model 'disruption': cool_down_days is 13, wanted at least held_out_days + gate_days = 14" in message
     assert replace(MODEL, cool_down_days=14).cool_down_days == 14
 
 

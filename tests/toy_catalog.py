@@ -320,7 +320,7 @@ def model(shape: Shape = SHAPE) -> ModelSpec:
         ),
         first_training_day=shape.first_day + timedelta(days=shape.days // 2),
         train_days=8,
-        calibration_days=2,
+        held_out_days=2,
         gate_days=2,
         cool_down_days=4,
         min_training_rows=50,

@@ -1,26 +1,36 @@
-"""`calibrators/<model>`: Platt, isotonic or none, fitted on a later, held-out slice, with its reliability.
+"""`calibrators/<model>`: the day's map from the champion's score to a probability, fitted on held-out scores.
 
-What belongs here: the stage. What does not: the methods (`ml_assets/domain/calibration.py`).
+What belongs here: the stage. What does not: the fit (`ml_assets/domain/calibration.py`), which scores are held out
+(`ml_assets/domain/held_out.py`).
 """
 
 import json
+from collections.abc import Mapping
 from datetime import date
 
 import polars as pl
 from dagster import MetadataValue
 
+from ml_assets.assets.feature_join import feature_reads, joined_rows
 from ml_assets.assets.stage import Body, Ready, Stage
-from ml_assets.domain.calibration import apply_calibrator, choose_calibrator, reliability_curve
+from ml_assets.domain.calibration import (
+    DayCalibrator,
+    HeldOut,
+    apply_calibrator,
+    calibrator_of_day,
+    reliability_curve,
+)
 from ml_assets.domain.content import fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
+from ml_assets.domain.held_out import ScoredDays, Scorers, days_before, judged_for, scorers
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.pictures import inline, reliability_picture
+from ml_assets.domain.point_in_time import feature_rows
 from ml_assets.domain.serving import scored
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training_rows import rows_of_slice, slices_of, with_event_day
-from partitions import same_days
+from partitions import DayRange, same_days, window_before
 
 LIMITS = DayLimits(key=("calibrator_version",), required=("model_version", "calibrator_version", "calibrator"))
 CALIBRATORS = {
@@ -29,54 +39,122 @@ CALIBRATORS = {
     "calibrator_version": pl.String,
     "method": pl.String,
     "calibrator": pl.String,
+    "reason": pl.String,
     "held_out_brier": pl.String,
     "rows": pl.Int64,
 }
+NOBODY = "no champion serves this day yet"
 
 
-def _body(model: ModelSpec, _: Catalog) -> Body:
+def _body(model: ModelSpec, catalog: Catalog) -> Body:
     def body(ready: Ready) -> DayBatch:
-        trained = [day for day in ready.days if day in ready.inputs["models"].filled]
-        empty = {day: "no model was trained at this day" for day in ready.days if day not in trained}
-        rows, notes = [pl.DataFrame(schema=CALIBRATORS)], {}
-        for day in trained:
-            row, notes[day] = _calibrated(model, ready, day)
-            before = ready.held("fitted_before", day)
-            rows += [row, before.select(*CALIBRATORS)] if before.height else [row]
-        frame = pl.concat(rows).unique("calibrator_version", keep="first", maintain_order=True)
-        verdicts = judge_days(frame, trained, LIMITS) if trained else {}
-        return DayBatch(rows=frame, verdicts=verdicts, empty=empty, notes=notes)
+        served = _served(ready, "champions") | _served(ready, "served_before")
+        days = [day for day in ready.days if day in served]
+        empty = dict.fromkeys(sorted(set(ready.days) - set(days)), NOBODY)
+        if not days:
+            return DayBatch(rows=pl.DataFrame(schema=CALIBRATORS), verdicts={}, empty=empty)
+        by_day = {day: _scorers(model, ready, served, day) for day in days}
+        held_out = _held_out(model, catalog, ready, by_day)
+        made = {day: calibrator_of_day(held_out[day], model.calibration) for day in days}
+        rows = pl.DataFrame([_row(day, served[day], made[day]) for day in days], schema=CALIBRATORS)
+        newest = days[-1]
+        return DayBatch(
+            rows=rows,
+            verdicts=judge_days(rows, days, LIMITS),
+            empty=empty,
+            notes={
+                **{day: {"method": made[day].calibrator.method, "why": made[day].reason} for day in days},
+                newest: _shown(model, newest, made[newest], held_out[newest]),
+            },
+        )
 
     return body
 
 
-def _calibrated(model: ModelSpec, ready: Ready, day: date) -> tuple[pl.DataFrame, dict[str, object]]:
-    rows = with_event_day(model, ready.inputs["training_set"].of(day))
-    held_out = rows_of_slice(rows, slices_of(model, day).calibrate)
-    best = ready.inputs["models"].of(day).filter("best").row(0, named=True)
-    scores = scored(model, best, held_out).to_numpy()
-    labels = held_out["label"].to_numpy()
-    blocks = held_out["event_day"].rank("dense").to_numpy()
-    choice = choose_calibrator(scores, labels, blocks, methods=model.calibrators)
-    curve = reliability_curve(apply_calibrator(choice.calibrator, scores), labels)
-    raw_curve = reliability_curve(scores, labels)
-    frame = pl.DataFrame(
-        {
-            DAY: [day],
-            "model_version": [best["model_version"]],
-            "calibrator_version": [f"{day}-{fingerprint(best['model_version'], choice.calibrator.to_json())}"],
-            "method": [choice.calibrator.method],
-            "calibrator": [choice.calibrator.to_json()],
-            "held_out_brier": [json.dumps(dict(choice.brier), sort_keys=True)],
-            "rows": [held_out.height],
-        },
-        schema=CALIBRATORS,
-    )
-    picture = reliability_picture({"raw score": raw_curve, choice.calibrator.method: curve}, f"{model.name} {day}")
-    return frame, {
-        "method": choice.calibrator.method,
-        "reliability": MetadataValue.md(inline(picture)),
-        **{f"held-out Brier, {method}": value for method, value in choice.brier.items()},
+def _served(ready: Ready, read: str) -> dict[date, str]:
+    frame = ready.inputs[read]
+    if not frame.filled:
+        return {}
+    rows = frame.rows.select(DAY, "model_version").filter(pl.col("model_version").is_not_null()).collect()
+    return dict(rows.iter_rows())
+
+
+def _scorers(model: ModelSpec, ready: Ready, served: Mapping[date, str], day: date) -> Scorers:
+    champion = ready.named("models", served[day], "model_version")
+    first = min(past for past in served if past <= day)
+    before = {past: version for past, version in served.items() if past < day}
+    judged = judged_for(ready.named("models", served[first], "model_version"))
+    return scorers(champion, before, judged, days_before(day, _window_days(model)))
+
+
+def _held_out(model: ModelSpec, catalog: Catalog, ready: Ready, by_day: Mapping[date, Scorers]) -> dict[date, HeldOut]:
+    """For each day its labelled held-out rows, joined and scored once for all days of the run."""
+    groups = catalog.groups_of(model)
+    whole = frozenset.intersection(*(ready.inputs[name].days for name in groups))
+    wanted: dict[str, set[date]] = {}
+    for by in by_day.values():
+        for past, version in by.items():
+            if past in whole:
+                wanted.setdefault(version, set()).add(past)
+    gathered = ScoredDays({})
+    if wanted and ready.inputs["labels"].filled:
+        past_days = set().union(*wanted.values())
+        frames = {name: rows.collect() for name, rows in joined_rows(model, groups, ready, min(past_days)).items()}
+        labels = ready.inputs["labels"].rows.select("row_key", "label", "known_at").collect()
+        rows = feature_rows(model, groups, frames, (min(past_days), date.fromordinal(max(past_days).toordinal() + 1)))
+        labelled = rows.join(labels, on="row_key", how="inner", maintain_order="left")
+        for version, past in sorted(wanted.items()):
+            of_days = labelled.filter(pl.col(DAY).is_in(sorted(past)))
+            scores = scored(model, ready.named("models", version, "model_version"), of_days)
+            gathered = gathered.also(ScoredDays.of(version, of_days.with_columns(scores)))
+    return {day: gathered.held_out(day, _began_us(model, day), by) for day, by in by_day.items()}
+
+
+def _began_us(model: ModelSpec, day: date) -> int:
+    began, _ = DayRange(day, day).instants(model.calendar.timezone)
+    return int(began.timestamp()) * 1_000_000
+
+
+def _row(day: date, model_version: str, made: DayCalibrator) -> dict[str, object]:
+    text = made.calibrator.to_json()
+    return {
+        DAY: day,
+        "model_version": model_version,
+        "calibrator_version": f"{day}-{fingerprint(model_version, text)}",
+        "method": made.calibrator.method,
+        "calibrator": text,
+        "reason": made.reason,
+        "held_out_brier": json.dumps(dict(made.brier), sort_keys=True),
+        "rows": made.rows,
+    }
+
+
+def _shown(model: ModelSpec, day: date, made: DayCalibrator, held_out: HeldOut) -> dict[str, object]:
+    shown: dict[str, object] = {"method": made.calibrator.method, "why": made.reason, "held-out rows": made.rows}
+    if len(held_out):
+        mapped = apply_calibrator(made.calibrator, held_out.scores)
+        newest = held_out.ages == held_out.ages.min()
+        curves = {
+            f"raw score, {_window_days(model)} days": reliability_curve(held_out.scores, held_out.labels),
+            f"calibrated, {_window_days(model)} days": reliability_curve(mapped, held_out.labels),
+            "calibrated, newest day": reliability_curve(mapped[newest], held_out.labels[newest], bins=5),
+        }
+        shown["reliability"] = MetadataValue.md(inline(reliability_picture(curves, f"{model.name} {day}")))
+    return shown
+
+
+def _window_days(model: ModelSpec) -> int:
+    return model.calibration.window_days if model.calibration else 1
+
+
+def _reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
+    before = window_before(_window_days(model))
+    return {
+        "champions": Read(f"champions/{model.name}", same_days(), needed=True, follows=True),
+        "served_before": Read(f"champions/{model.name}", before, edge=False),
+        **{name: Read(read.table, before.then(read.window)) for name, read in feature_reads(model, catalog).items()},
+        "labels": Read(f"outcomes/{model.outcome}", before),
+        "models": Read(f"models/{model.name}", same_days(), edge=False, by_version=True),
     }
 
 
@@ -84,23 +162,20 @@ STAGE = Stage(
     name="calibrators",
     of="models",
     nature=Nature.DECISION,
-    holds="Platt, isotonic or none, chosen on a held-out slice, with its reliability plot; no rows without a model",
-    describe=lambda model: f"What turns the scores of {model.name} into probabilities that come true.",
-    reads=lambda model, _: {
-        "models": Read(f"models/{model.name}", same_days(), follows=True),
-        "training_set": Read(f"training_sets/{model.name}", same_days(), follows=True),
-        "fitted_before": Read(f"calibrators/{model.name}", same_days(), edge=False, by_version=True),
-    },
-    code_version=lambda model, _: fingerprint(model.calibrators),
+    holds="the map from the champion's score to a probability, fitted on held-out scores with labels known before D",
+    describe=lambda model: f"What turns the scores of {model.name} into probabilities that come true, day by day.",
+    reads=_reads,
+    code_version=lambda model, _: fingerprint(model.calibration),
     body=_body,
     kinds=frozenset({"scikitlearn", "deltalake"}),
     columns=lambda _model, _catalog: {
-        "calibrator_version": "training day and content hash; named by champions and predictions",
-        "model_version": "the model whose score it turns into a probability",
-        "method": "platt, isotonic or none",
-        "held_out_brier": "Brier score of each method on held-out days, as JSON",
-        "rows": "rows it was fitted on",
+        "model_version": "the champion whose scores it maps",
+        "calibrator_version": "day and content hash; named by predictions",
+        "method": "platt, or none: the score as it is",
         "calibrator": "the fitted map from score to probability, as JSON",
+        "reason": "why this method",
+        "held_out_brier": "Brier score of each method on the newest week, by a map fitted before it, as JSON",
+        "rows": "held-out rows with a label known before the day",
     },
     empty=CALIBRATORS,
 )

@@ -1,4 +1,4 @@
-"""`champions/<model>`: which model and calibrator serve the day, and why; a dense asset, not a moving pointer.
+"""`champions/<model>`: which model serves the day, and why; a dense asset, not a moving pointer.
 
 What belongs here: the stage. What does not: the gate and the fold (`ml_assets/domain/promotion.py`).
 """
@@ -15,9 +15,10 @@ from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.promotion import CHAMPIONS, NOBODY, Attempt, Champion, fold_champions, gate
-from ml_assets.domain.serving import probabilities
+from ml_assets.domain.serving import JUDGED, REFIT, Stored, fitted_until, scored
+from ml_assets.domain.slices import GATE
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training_rows import rows_of_slice, slices_of, with_event_day
+from ml_assets.domain.training_rows import EVENT_DAY, rows_of_slice
 from partitions import same_days, window_before
 
 SHOWN = {"model_version": "champion", "decision": "decision", "reason": "reason"}
@@ -29,15 +30,13 @@ def _body(model: ModelSpec, _: Catalog) -> Body:
         before, blocked = champions_before(model, ready)
         days = [day for day in ready.days if day not in blocked]
         pending = {
-            day: why
-            for stage in ("calibrators", "models", "training_sets")
-            for day, why in ready.inputs[stage].refused.items()
+            day: why for stage in ("models", "training_sets") for day, why in ready.inputs[stage].refused.items()
         }
         attempts: dict[date, Attempt] = {}
         serving = NOBODY
         for day in days:
             serving = before.get(day, serving)
-            if day in ready.inputs["calibrators"].filled:
+            if day in ready.inputs["models"].filled:
                 attempts[day] = _attempt(model, ready, day, serving)
                 serving = attempts[day].challenger if attempts[day].verdict.passed else serving
         rows = fold_champions(before, days, attempts, pending)
@@ -66,7 +65,7 @@ def champions_before(model: ModelSpec, ready: Ready) -> tuple[dict[date, Champio
         elif eve in deciding:
             continue
         elif eve in served:
-            before[day] = Champion(served[eve]["model_version"], served[eve]["calibrator_version"])
+            before[day] = Champion(served[eve]["model_version"])
         else:
             blocked[day] = (
                 f"champions/{model.name} of {eve} is not there, and a champion is carried forward from the day "
@@ -76,48 +75,47 @@ def champions_before(model: ModelSpec, ready: Ready) -> tuple[dict[date, Champio
 
 
 def _attempt(model: ModelSpec, ready: Ready, day: date, serving: Champion) -> Attempt:
-    rows = with_event_day(model, ready.inputs["training_sets"].of(day))
-    rows = rows_of_slice(rows, slices_of(model, day).gate).with_columns(pl.col("event_day").alias(DAY))
-    best = ready.inputs["models"].of(day).filter("best").row(0, named=True)
-    calibrated = ready.inputs["calibrators"].of(day).filter(pl.col("model_version") == best["model_version"])
-    challenger = Champion(best["model_version"], str(calibrated["calibrator_version"][0]))
-    theirs = None if serving in (NOBODY, challenger) else _probabilities(model, ready, serving, rows)
+    rows = rows_of_slice(ready.inputs["training_sets"].of(day), GATE).with_columns(pl.col(EVENT_DAY).alias(DAY))
+    trained = ready.inputs["models"].of(day).filter("best")
+    judged = trained.filter(pl.col("role") == JUDGED).row(0, named=True)
+    # What serves, if the gate lets it: fitted on all rows where the spec asks for it.
+    challenger = Champion(trained.sort(pl.col("role") == REFIT)["model_version"][-1])
+    theirs = None if serving in (NOBODY, challenger) else _unseen(ready, serving, rows)
     verdict = gate(
         rows,
-        _probabilities(model, ready, challenger, rows).to_numpy(),
-        None if theirs is None else theirs.to_numpy(),
+        scored(model, judged, rows).to_numpy(),
+        None if theirs is None else scored(model, theirs, rows).to_numpy(),
         model.gate,
         seed=seed_of(model.name, day.isoformat(), "gate"),
     )
     return Attempt(challenger, verdict)
 
 
-def _probabilities(model: ModelSpec, ready: Ready, champion: Champion, rows: pl.DataFrame) -> pl.Series:
-    trained = ready.named("any_model", str(champion.model_version), "model_version")
-    calibrated = ready.named("any_calibrator", str(champion.calibrator_version), "calibrator_version")
-    return probabilities(model, trained, calibrated, rows)["probability"]
+def _unseen(ready: Ready, serving: Champion, rows: pl.DataFrame) -> Stored:
+    """The champion, or what was judged in its place where it was fitted on days of the gate since."""
+    champion = ready.named("any_model", str(serving.model_version), "model_version")
+    if rows.is_empty() or fitted_until(champion) <= rows[DAY].min():
+        return champion
+    return ready.named("any_model", str(champion["judged_by"]), "model_version")
 
 
 STAGE = Stage(
     name="champions",
     of="models",
     nature=Nature.DECISION,
-    holds="which model and calibrator serve D, and why",
-    describe=lambda model: f"Which {model.name} model and calibrator serve the day, and why.",
+    holds="which model serves D, and why",
+    describe=lambda model: f"Which {model.name} model serves the day, and why.",
     reads=lambda model, _: {
         "before": Read(f"champions/{model.name}", window_before(1), edge=False),
         "training_sets": Read(f"training_sets/{model.name}", same_days(), follows=True),
         "models": Read(f"models/{model.name}", same_days(), follows=True),
-        "calibrators": Read(f"calibrators/{model.name}", same_days(), follows=True),
         "any_model": Read(f"models/{model.name}", same_days(), by_version=True),
-        "any_calibrator": Read(f"calibrators/{model.name}", same_days(), by_version=True),
     },
     code_version=lambda model, _: fingerprint(model.gate),
     body=_body,
     kinds=frozenset({"deltalake"}),
     columns=lambda _model, _catalog: {
         "model_version": "the model that serves the day; null before the first champion",
-        "calibrator_version": "the calibrator that serves the day",
         "decision": "first, promoted, rejected, keep, pending or none",
         "reason": "why",
         "evidence": "what the gate measured, as JSON",

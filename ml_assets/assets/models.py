@@ -18,10 +18,11 @@ from ml_assets.domain.drift import DriftReference, drift_reference
 from ml_assets.domain.evaluation import evaluate
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.serving import SCORE
+from ml_assets.domain.serving import JUDGED, REFIT, SCORE
+from ml_assets.domain.slices import HELD_OUT, TRAIN
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training import CANDIDATE, Candidate, fit_candidate, libraries
-from ml_assets.domain.training_rows import rows_of_slice, slices_of, with_event_day
+from ml_assets.domain.training import CANDIDATE, Candidate, fit_candidate, libraries, refitted
+from ml_assets.domain.training_rows import EVENT_DAY, SLICES, rows_of_slice, slices_of
 from partitions import same_days
 
 LIMITS = DayLimits(key=("model_version",), required=("model_version", "artefact", "best"))
@@ -30,12 +31,15 @@ NOT_CONTENT = frozenset({"artefact", "mlflow_run_id"})
 MODELS = {
     DAY: pl.Date,
     "candidate": pl.String,
+    "role": pl.String,
     "model_version": pl.String,
+    "judged_by": pl.String,
     "best": pl.Boolean,
     "metrics": pl.String,
     "importances": pl.String,
     "reference": pl.String,
     "training_content": pl.String,
+    "slices": pl.String,
     "feature_version": pl.String,
     "seed": pl.Int64,
     "libraries": pl.String,
@@ -55,7 +59,7 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
             for day in ready.days
             if day not in trained
         }
-        rows = [pl.concat([_candidate_row(model, version, ready, day), _replaced(ready, day)]) for day in trained]
+        rows = [pl.concat([_candidate_rows(model, version, ready, day), _replaced(ready, day)]) for day in trained]
         frame = pl.concat(rows).unique("model_version", keep="first", maintain_order=True) if rows else _none()
         verdicts = judge_days(frame, trained, LIMITS) if trained else {}
         return DayBatch(rows=frame, verdicts=verdicts, empty=empty, leave_out=NOT_CONTENT)
@@ -73,33 +77,31 @@ def _replaced(ready: Ready, day: date) -> pl.DataFrame:
     return held.select(*MODELS).with_columns(pl.lit(value=False).alias("best")) if held.height else _none()
 
 
-def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> pl.DataFrame:
-    rows = with_event_day(model, ready.inputs["training_set"].of(day))
-    slices = slices_of(model, day)
-    train, held_out = rows_of_slice(rows, slices.train), rows_of_slice(rows, slices.calibrate)
+def _candidate_rows(model: ModelSpec, version: str, ready: Ready, day: date) -> pl.DataFrame:
+    """The candidate as it is judged and, where the spec asks for it, fitted anew on all that it may know."""
+    rows = ready.inputs["training_set"].of(day)
+    train, held_out = rows_of_slice(rows, TRAIN), rows_of_slice(rows, HELD_OUT)
     seed = seed_of(model.name, day.isoformat())
-    candidate = fit_candidate(model, train, held_out, seed=seed)
-    training_hash = content_hashes(rows, leave_out={"event_day"})[day]
-    model_version = f"{day}-{fingerprint(CANDIDATE, candidate.probe, training_hash, version, model.estimator, seed)}"
-    measured = evaluate(held_out["label"].to_numpy(), candidate.scores)
-    metrics: dict[str, float] = {
-        f"held_out_{name}": value
-        for name, value in (
-            ("roc_auc", measured.roc_auc),
-            ("brier", measured.brier),
-            ("log_loss", measured.log_loss),
-            ("ece", measured.ece),
-        )
-        if value is not None
+    judged = fit_candidate(model, train, held_out, seed=seed)
+    fitted = {JUDGED: (judged, train)}
+    if model.refit:
+        fitted[REFIT] = (refitted(model, rows, judged, seed=seed), rows)
+    training_hash = content_hashes(rows)[day]
+    versions = {
+        role: f"{day}-{fingerprint(CANDIDATE, role, each.probe, training_hash, version, model.estimator, seed)}"
+        for role, (each, _) in fitted.items()
     }
+    _, of_inputs = list(fitted.values())[-1]
+    reference = _reference(model, of_inputs, held_out, judged).to_json()
+    metrics = _metrics(held_out, judged)
     recorded = {
-        "model_version": model_version,
         "training_content": training_hash,
         "training_set_version": str(ready.inputs["training_set"].version),
         "feature_version": version,
         "seed": str(seed),
-        "rows": f"{train.height} train, {held_out.height} held out",
-        "slices": f"train {slices.train} calibrate {slices.calibrate} gate {slices.gate}",
+        "slices": "; ".join(f"{name} {part}" for name, part in slices_of(rows).named().items()),
+        **{f"rows {role}": str(frame.height) for role, (_, frame) in fitted.items()},
+        **{f"model_version {role}": versions[role] for role in fitted},
     }
     mlflow_run_id = ready.context.resources.mlflow.record(
         asset=f"{STAGE.name}/{model.name}",
@@ -109,42 +111,59 @@ def _candidate_row(model: ModelSpec, version: str, ready: Ready, day: date) -> p
         metrics=metrics,
         tags={f"library.{name}": release for name, release in libraries().items()},
         files={
-            "pipeline.skops": candidate.artefact,
-            "importances.json": _json(candidate.importances).encode(),
+            **{f"{role}.skops": each.artefact for role, (each, _) in fitted.items()},
+            "importances.json": _json(judged.importances).encode(),
         },
     )
     return pl.DataFrame(
-        {
-            DAY: [day],
-            "candidate": [CANDIDATE],
-            "model_version": [model_version],
-            "best": [True],
-            "metrics": [_json(metrics)],
-            "importances": [_json(candidate.importances)],
-            "reference": [_reference(model, train, held_out, candidate).to_json()],
-            "training_content": [training_hash],
-            "feature_version": [version],
-            "seed": [seed],
-            "libraries": [_json(libraries())],
-            "artefact": [candidate.artefact],
-            "mlflow_run_id": [mlflow_run_id],
-        },
+        [
+            {
+                DAY: day,
+                "candidate": CANDIDATE,
+                "role": role,
+                "model_version": versions[role],
+                "judged_by": versions[JUDGED],
+                "best": True,
+                "metrics": _json(metrics),
+                "importances": _json(each.importances),
+                "reference": reference,
+                "training_content": training_hash,
+                SLICES: slices_of(rows).to_json(),
+                "feature_version": version,
+                "seed": seed,
+                "libraries": _json(libraries()),
+                "artefact": each.artefact,
+                "mlflow_run_id": mlflow_run_id,
+            }
+            for role, (each, _) in fitted.items()
+        ],
         schema=MODELS,
     )
 
 
+def _metrics(held_out: pl.DataFrame, judged: Candidate) -> dict[str, float]:
+    measured = evaluate(held_out["label"].to_numpy(), judged.scores)
+    named = {
+        "roc_auc": measured.roc_auc,
+        "brier": measured.brier,
+        "log_loss": measured.log_loss,
+        "ece": measured.ece,
+    }
+    return {f"held_out_{name}": value for name, value in named.items() if value is not None}
+
+
 def _reference(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame, candidate: Candidate) -> DriftReference:
     # Scores of rows that were trained on are too sure of themselves: their reference is the held-out slice.
-    of_scores = held_out.select("event_day").with_columns(pl.Series(SCORE, candidate.scores))
+    of_scores = held_out.select(EVENT_DAY).with_columns(pl.Series(SCORE, candidate.scores))
     quantile = model.drift.block_quantile
     inputs = drift_reference(
         train,
         list(model.feature_columns),
-        day="event_day",
+        day=EVENT_DAY,
         categorical=set(model.categorical_columns),
         block_quantile=quantile,
     )
-    scores = drift_reference(of_scores, [SCORE], day="event_day", categorical=set(), block_quantile=quantile)
+    scores = drift_reference(of_scores, [SCORE], day=EVENT_DAY, categorical=set(), block_quantile=quantile)
     return DriftReference(columns=(*inputs.columns, *scores.columns))
 
 
@@ -168,7 +187,7 @@ STAGE = Stage(
     name="models",
     of="models",
     nature=Nature.DECISION,
-    holds="the candidates trained at D, with their artefact; no rows on a day without a training set",
+    holds="the candidate that the gate judges, and the same one fitted on all rows to serve; no rows without a set",
     describe=lambda model: model.description,
     reads=lambda model, _: {
         "training_set": Read(f"training_sets/{model.name}", same_days(), follows=True),
@@ -187,7 +206,10 @@ STAGE = Stage(
         "seed": "seed of the fit, from the day",
         "libraries": "versions of the libraries it was fitted with, as JSON",
         "mlflow_run_id": "its run in MLflow",
-        "best": "whether it is the day's candidate for champion",
+        "role": "judged: what the gate looks at; refit: the same candidate fitted on all of the slices, to serve",
+        "judged_by": "the version that the gate looked at for this one",
+        "best": "whether it is of the day's candidate for champion",
+        "slices": "the event days it was fitted, chosen and judged on, and how much of them was known, as JSON",
         "reference": "what drift is measured against, as JSON",
         "artefact": "the fitted pipeline (skops)",
     },

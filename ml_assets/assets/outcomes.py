@@ -10,7 +10,7 @@ from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.labels import LABEL_COLUMNS, labels_by_known_day
+from ml_assets.domain.labels import LABEL_COLUMNS, labels_by_known_day, late_by_day
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, OutcomeSpec
 from partitions import trailing_days
@@ -22,11 +22,19 @@ def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
 
     def body(ready: Ready) -> DayBatch:
         labels = labels_by_known_day(outcome, ready.inputs[outcome.source].rows)
-        rows = labels.filter(pl.col(DAY).is_in(list(ready.days))).sort(DAY, "row_key")
+        inside = pl.col(DAY).is_in(list(ready.days))
+        rows = labels.rows.filter(inside).sort(DAY, "row_key")
         none = sorted(set(ready.days) - set(rows[DAY]))
         past_events = {day: "no label became known" for day in none if calendar.is_past(day)}
         judged = [day for day in ready.days if day not in past_events]
-        return DayBatch(rows=rows, verdicts=judge_days(rows, judged, limits), empty=past_events)
+        late = late_by_day(labels.late, ready.days)
+        return DayBatch(
+            rows=rows,
+            verdicts=judge_days(rows, judged, limits),
+            empty=past_events,
+            quarantined=labels.late.filter(inside),
+            notes={day: {"labels later than declared": f"{number}, in quarantine"} for day, number in late.items()},
+        )
 
     return body
 

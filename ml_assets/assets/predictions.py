@@ -1,4 +1,4 @@
-"""`predictions/<model>`: one scored row per event of the day, by the day's champion.
+"""`predictions/<model>`: one scored row per event of the day, by the day's champion and calibrator.
 
 What belongs here: the stage. What does not: the join, the pipeline, the calibrator (`ml_assets/domain`).
 """
@@ -12,7 +12,7 @@ from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.serving import probabilities
+from ml_assets.domain.serving import probabilities, scored
 from ml_assets.domain.specs import Catalog, ModelSpec
 from partitions import same_days
 
@@ -38,34 +38,28 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
     )
 
     def body(ready: Ready) -> DayBatch:
-        serving = ready.inputs["champions"].rows.select(DAY, *VERSIONS).collect()
-        served = serving.filter(pl.col("model_version").is_not_null(), pl.col(DAY).is_in(list(ready.days)))
+        serving = ready.inputs["calibrators"].rows.select(DAY, *VERSIONS, "calibrator").collect()
+        served = serving.filter(pl.col(DAY).is_in(list(ready.days)))
         nobody = dict.fromkeys(sorted(set(ready.days) - set(served[DAY])), "no champion serves this day yet")
         days = [day for day in ready.days if day not in nobody]
         if not days:
             return DayBatch(rows=pl.DataFrame(schema=PREDICTIONS), verdicts={}, empty=nobody)
-        rows = features_of_days(model, catalog, ready).join(served, on=DAY, maintain_order="left")
-        scored = [
-            of_champion.hstack(
-                probabilities(
-                    model,
-                    ready.named("models", str(model_version), "model_version"),
-                    ready.named("calibrators", str(calibrator_version), "calibrator_version"),
-                    of_champion,
-                )
-            )
-            for (model_version, calibrator_version), of_champion in rows.partition_by(*VERSIONS, as_dict=True).items()
+        rows = features_of_days(model, catalog, ready).join(
+            served.select(DAY, *VERSIONS), on=DAY, maintain_order="left"
+        )
+        by_champion = [
+            of_champion.with_columns(scored(model, ready.named("models", str(champion), "model_version"), of_champion))
+            for (champion,), of_champion in rows.partition_by("model_version", as_dict=True).items()
         ]
-        frame = (
-            (
-                pl.concat(scored)
-                .with_columns(pl.lit(version).alias("feature_version"))
+        frame = pl.DataFrame(schema=PREDICTIONS)
+        if by_champion:
+            made = pl.concat(by_champion)
+            calibrators = dict(served.select(DAY, "calibrator").iter_rows())
+            frame = (
+                made.with_columns(probabilities(made, calibrators), pl.lit(version).alias("feature_version"))
                 .select(*PREDICTIONS)
                 .sort(DAY, "row_key")
             )
-            if scored
-            else pl.DataFrame(schema=PREDICTIONS)
-        )
         return DayBatch(rows=frame, verdicts=judge_days(frame, days, limits), empty=nobody)
 
     return body
@@ -79,9 +73,8 @@ STAGE = Stage(
     describe=lambda model: f"The score and probability of {model.name} for every event of the day.",
     reads=lambda model, catalog: {
         **feature_reads(model, catalog),
-        "champions": Read(f"champions/{model.name}", same_days(), needed=True),
+        "calibrators": Read(f"calibrators/{model.name}", same_days(), needed=True),
         "models": Read(f"models/{model.name}", same_days(), edge=False, by_version=True),
-        "calibrators": Read(f"calibrators/{model.name}", same_days(), edge=False, by_version=True),
     },
     code_version=feature_version,
     body=_body,

@@ -21,8 +21,8 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import read_window, with_retired_features
 from ml_assets.domain.retraining import decision_rows, requested
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training_rows import labelled_rows, slices_of
-from ml_assets.domain.verdict import passed
+from ml_assets.domain.training_rows import ABOUT_ROWS, TrainingSet, first_event_day, training_set
+from ml_assets.domain.verdict import Verdict, combine, passed
 from partitions import key_of_day, same_days, window_before
 
 
@@ -70,25 +70,34 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
         if not trained and ready.stored:
             return DayBatch(rows=pl.DataFrame(), verdicts={}, empty=empty)
         limit = None if trained else 0
-        first_asked = min(slices_of(model, day).window.start for day in trained or ready.days)
+        first_asked = first_event_day(model, min(trained or ready.days))
         read = joined_rows(model, groups, ready, first_asked)
         frames = {name: _up_to(rows, limit) for name, rows in read.items()}
         labels = _up_to(ready.inputs["labels"].rows, limit)
         if not trained:
             # The first days of a table: no rows yet, and the columns that training sets will have.
             known = all(frame.columns != [DAY] for frame in (*frames.values(), labels))
-            rows = labelled_rows(model, groups, frames, labels, ready.run.start) if known else pl.DataFrame()
+            rows = training_set(model, groups, frames, labels, ready.run.start).rows if known else pl.DataFrame()
             return DayBatch(rows=rows, verdicts={}, empty=empty)
-        sets = [labelled_rows(model, groups, frames, labels, day) for day in trained]
-        rows = with_retired_features(pl.concat(sets), ready.stored)
+        sets = {day: training_set(model, groups, frames, labels, day) for day in trained}
+        rows = with_retired_features(pl.concat([each.rows for each in sets.values()]), ready.stored)
+        counted = judge_days(rows, trained, limits)
         return DayBatch(
             rows=rows,
-            verdicts=judge_days(rows, trained, limits),
+            verdicts={day: combine((counted[day], _sliced(each))) for day, each in sets.items()},
             empty=empty,
             add_columns=frozenset(model.feature_columns) - set(ready.stored) if ready.stored else frozenset(),
+            notes={
+                day: {f"slice {name}": str(part) for name, part in each.slices.named().items()}
+                for day, each in sets.items()
+            },
         )
 
     return body
+
+
+def _sliced(made: TrainingSet) -> Verdict:
+    return Verdict(passed=not made.faults, reasons=made.faults, notes=made.findings)
 
 
 def _up_to(rows: pl.LazyFrame, limit: int | None) -> pl.DataFrame:
@@ -96,7 +105,7 @@ def _up_to(rows: pl.LazyFrame, limit: int | None) -> pl.DataFrame:
 
 
 def _reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
-    window = model.train_days + model.calibration_days + model.gate_days
+    window = model.training_window_days
     return {
         # The one open place of the asset graph: a decision is carried over to training by the sensor or the replay.
         "decisions": Read(f"retrain_decisions/{model.name}", same_days(), edge=False, follows=True),
@@ -124,6 +133,13 @@ STAGE = Stage(
         "row_key": "what is predicted",
         "prediction_time": "when the score was needed (UTC)",
         "label": "what came true",
+        **dict(
+            zip(
+                ABOUT_ROWS,
+                ("the event's day", "train, held_out or gate", "the bounds of all slices, as JSON"),
+                strict=True,
+            )
+        ),
         **{
             column: catalog.features[feature.split(".", 1)[0]].described.get(feature.split(".", 1)[1], feature)
             for feature, column in zip(model.features, model.feature_columns, strict=True)

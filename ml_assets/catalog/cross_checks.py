@@ -189,8 +189,8 @@ def _check_entities(
 
 def _check_days(where: str, model: ModelSpec) -> None:
     calendar = model.calendar
-    for name in ("train_days", "calibration_days", "gate_days"):
-        if (days := getattr(model, name)) < 1:
+    for name in ("train_days", "held_out_days", "gate_days"):
+        if (days := getattr(model, name)) is not None and days < 1:
             raise CatalogError(f"{where}: {name} is {days}, wanted 1 or more.")
     for name, days in (("first_training_day", (model.first_training_day,)), ("business_days", model.business_days)):
         for day in days:

@@ -1,13 +1,12 @@
-"""From a model's score to a probability: fit, apply, choose.
+"""From a model's score to a probability: fit for a day, apply, draw.
 
-What belongs here: the calibrators as pairs of pure functions, the choice among them on held-out blocks,
-the reliability curve as numbers.
-What does not: which rows are held out (the training spec), how a calibrator is stored or drawn.
+What belongs here: calibrators as values, the day's fit and whether it is worth having, the reliability curve.
+What does not: which rows are held out (`held_out.py`), how a calibrator is stored or drawn.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Self, get_args
 
@@ -16,34 +15,44 @@ import numpy.typing as npt
 import polars as pl
 
 from ml_assets.domain.errors import MlAssetsError
-from ml_assets.domain.evaluation import Floats, brier, equal_mass_bins, labels_and_probabilities
+from ml_assets.domain.evaluation import Floats, equal_mass_bins, labels_and_probabilities
+from ml_assets.domain.specs import Calibration
 
-Method = Literal["none", "platt", "isotonic"]
+Method = Literal["none", "platt"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 CLIP = 1e-6
-TIE = 1e-12
+STEP_TOLERANCE = 1e-10
+JUDGED_DAYS = 7
+"""The newest days of held-out rows on which the day's method is judged, by a map fitted before them."""
+WORSE_BEYOND_NOISE = 2.0
+"""By how many standard errors over days a map's Brier score must be above the raw score's to be left out."""
 
 
 class CalibrationError(MlAssetsError, ValueError):
-    """A calibrator cannot be fitted, chosen or applied with what came."""
+    """A calibrator cannot be fitted or applied with what came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrator:
     """A fitted, non-decreasing map from score to probability.
 
-    `parameters`: none `()`; platt `((a, b),)` with a <= 0; isotonic `(scores, probabilities)`, the knots.
+    `parameters`: none `()`; platt `(slope, offset)` on the score's log-odds, with a slope of 0 or more.
     """
 
     method: Method
-    parameters: tuple[tuple[float, ...], ...] = ()
+    parameters: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a method nobody knows and parameters that could leave [0, 1] or decrease."""
         if self.method not in METHODS:
             raise CalibrationError(f"unknown calibration method {self.method!r}; known: {', '.join(METHODS)}")
-        if not _sound(self.method, self.parameters):
+        sound = (
+            self.parameters == ()
+            if self.method == "none"
+            else len(self.parameters) == 2 and bool(np.all(np.isfinite(self.parameters))) and self.parameters[0] >= 0
+        )
+        if not sound:
             raise CalibrationError(f"the parameters do not make a non-decreasing {self.method} calibrator; refit it")
 
     def to_json(self) -> str:
@@ -55,169 +64,188 @@ class Calibrator:
         """The calibrator that `to_json` wrote; `CalibrationError` if it is none."""
         try:
             stored = json.loads(text)
-            parameters = tuple(tuple(float(value) for value in part) for part in stored["parameters"])
-            return cls(stored["method"], parameters)
+            return cls(stored["method"], tuple(float(value) for value in stored["parameters"]))
         except CalibrationError:
             raise
         except (ValueError, KeyError, TypeError) as error:
             raise CalibrationError(f"not a calibrator's JSON: {text[:80]!r} ({error})") from error
 
 
+IDENTITY = Calibrator("none")
+
+
 @dataclass(frozen=True, slots=True)
-class CalibratorChoice:
-    """The winner, refitted on all rows, and the held-out Brier score of every method tried."""
+class HeldOut:
+    """Scores of events that the scoring model was not fitted on, with their labels and ages in days (1: yesterday)."""
+
+    scores: Floats
+    labels: Floats
+    ages: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def older_than(self, days: int) -> "HeldOut":
+        """The rows older than so many days, their ages counted from there."""
+        kept = self.ages > days
+        return HeldOut(self.scores[kept], self.labels[kept], self.ages[kept] - days)
+
+
+@dataclass(frozen=True, slots=True)
+class DayCalibrator:
+    """The calibrator of a day, from how many rows, and why it is what it is.
+
+    `brier` are, by method, the Brier scores on the newest days by a map fitted before them; empty when there were none.
+    """
 
     calibrator: Calibrator
-    brier: Mapping[str, float]
     rows: int
-    blocks: int
+    reason: str
+    brier: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def _sound(method: Method, parameters: tuple[tuple[float, ...], ...]) -> bool:
-    if not all(np.all(np.isfinite(part)) for part in parameters):
-        return False
-    if method == "none":
-        return parameters == ()
-    if method == "platt":
-        return len(parameters) == 1 and len(parameters[0]) == 2 and parameters[0][0] <= 0
-    if len(parameters) != 2 or len(parameters[0]) != len(parameters[1]) or not parameters[0]:
-        return False
-    scores, probabilities = (np.array(part) for part in parameters)
-    in_range = probabilities[0] >= 0 and probabilities[-1] <= 1
-    return bool(np.all(np.diff(scores) > 0) and np.all(np.diff(probabilities) >= 0) and in_range)
+def calibrator_of_day(held_out: HeldOut, calibration: Calibration | None) -> DayCalibrator:
+    """Platt's map as of a day, or none where it has not been worth having.
 
-
-def fit_calibrator(scores: npt.ArrayLike, labels: npt.ArrayLike, method: Method) -> Calibrator:
-    """The calibrator of the given method, fitted on scores in [0, 1] and labels 0 or 1.
-
-    platt: a sigmoid on the log-odds of the score, clipped to [1e-6, 1 - 1e-6] (`platt_coefficients`); where
-    scores rank the labels backwards, the best non-decreasing sigmoid is the constant smoothed base rate.
-    isotonic: scikit-learn's `IsotonicRegression`. none: the score itself.
-    Raises `CalibrationError` for labels of one class, `EvaluationError` for arrays that are no pair.
+    The map is left out when one fitted before the newest week has, on that week, a Brier score above the raw score's by
+    more than noise: two standard errors of the daily differences.
     """
-    truth, score = labels_and_probabilities(labels, scores)
-    if method not in METHODS:
-        raise CalibrationError(f"unknown calibration method {method!r}; known: {', '.join(METHODS)}")
-    if truth.min() == truth.max():
-        raise CalibrationError(
-            f"all {truth.size} labels are {truth[0]:.0f}: a calibrator needs both classes; widen the slice"
-        )
-    if method == "none":
-        return Calibrator("none")
-    if method == "platt":
-        a, b = platt_coefficients(_log_odds(score), truth)
-        return Calibrator("platt", ((a, b) if a <= 0 else (0.0, _constant_offset(truth)),))
-    return Calibrator("isotonic", _isotonic_knots(score, truth))
+    if calibration is None:
+        return DayCalibrator(IDENTITY, len(held_out), "the model declares no calibration")
+    if not len(held_out):
+        return DayCalibrator(IDENTITY, 0, "no held-out label was known before the day")
+    fitted = Calibrator("platt", weighted_platt(held_out, calibration))
+    before = held_out.older_than(JUDGED_DAYS)
+    if not len(before):
+        return DayCalibrator(fitted, len(held_out), f"fewer than {JUDGED_DAYS} days were held out before the last week")
+    tried = Calibrator("platt", weighted_platt(before, calibration))
+    newest = held_out.ages <= JUDGED_DAYS
+    raw, labels, ages = held_out.scores[newest], held_out.labels[newest], held_out.ages[newest]
+    if not raw.size:
+        return DayCalibrator(fitted, len(held_out), "no label of the last week was known before the day")
+    mapped = apply_calibrator(tried, raw)
+    brier = {"none": float(np.mean((raw - labels) ** 2)), "platt": float(np.mean((mapped - labels) ** 2))}
+    worse = worse_beyond_noise((mapped - labels) ** 2 - (raw - labels) ** 2, ages)
+    reason = (
+        f"over the last week a map fitted before it was worse than the raw score by {worse:.1f} standard errors"
+        if worse > WORSE_BEYOND_NOISE
+        else "over the last week a map fitted before it was no worse than the raw score"
+    )
+    return DayCalibrator(IDENTITY if worse > WORSE_BEYOND_NOISE else fitted, len(held_out), reason, brier)
+
+
+def worse_beyond_noise(rise: Floats, days: npt.NDArray[np.int64]) -> float:
+    """The mean of a rise over its standard error, rows of one day moving together; 0 where no error can be told.
+
+    The error is that of a mean over clusters (days): the root of the summed squared day totals around the mean.
+    """
+    _, position = np.unique(days, return_inverse=True)
+    totals = np.bincount(position, weights=rise - rise.mean())
+    number = len(totals)
+    if number < 2:
+        return 0.0
+    error = float(np.sqrt(np.sum(totals**2) * number / (number - 1))) / rise.size
+    return float(rise.mean()) / error if error > 0 else 0.0
+
+
+def weighted_platt(held_out: HeldOut, calibration: Calibration) -> tuple[float, float]:
+    """Slope (0 or more) and offset of the sigmoid on the log-odds of scores, drawn towards (1, 0).
+
+    They minimise the cross-entropy of the labels, a row weighing 2^(−(age − 1) / half-life), plus
+    slope_ridge/2·(slope − 1)² + offset_ridge/2·offset²: convex, by Newton's method with step halving. Where scores rank
+    the labels backwards the slope is 0 and the offset alone is fitted.
+    """
+    weights = np.exp2(-(held_out.ages - 1) / calibration.half_life_days)
+    objective = _Objective(_log_odds(held_out.scores), held_out.labels, weights, calibration)
+    slope, offset = _newton(objective, slope=1.0, fixed=False)
+    return (slope, offset) if slope >= 0 else _newton(objective, slope=0.0, fixed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Objective:
+    """What a map costs: weighted cross-entropy and the pull towards the identity."""
+
+    f: Floats
+    labels: Floats
+    weights: Floats
+    calibration: Calibration
+
+    def __call__(self, slope: float, offset: float) -> float:
+        z = slope * self.f + offset
+        entropy = float(self.weights @ (np.logaddexp(0, z) - self.labels * z))
+        pull = self.calibration.slope_ridge * (slope - 1) ** 2 + self.calibration.offset_ridge * offset**2
+        return entropy + pull / 2
+
+    def step(self, slope: float, offset: float, *, fixed: bool) -> tuple[float, float]:
+        """Newton's step away from the minimum; in the offset alone where the slope is fixed."""
+        p = _sigmoid(slope * self.f + offset)
+        residual = self.weights * (p - self.labels)
+        to_slope = float(residual @ self.f) + self.calibration.slope_ridge * (slope - 1)
+        to_offset = float(residual.sum()) + self.calibration.offset_ridge * offset
+        curvature = self.weights * p * (1 - p)
+        h_oo = float(curvature.sum()) + self.calibration.offset_ridge
+        if fixed:
+            return 0.0, to_offset / h_oo
+        h_so = float(curvature @ self.f)
+        h_ss = float((curvature * self.f) @ self.f) + self.calibration.slope_ridge
+        determinant = h_ss * h_oo - h_so * h_so
+        return (h_oo * to_slope - h_so * to_offset) / determinant, (h_ss * to_offset - h_so * to_slope) / determinant
+
+
+def _newton(objective: _Objective, *, slope: float, fixed: bool) -> tuple[float, float]:
+    offset = 0.0
+    cost = objective(slope, offset)
+    for _ in range(100):
+        step_s, step_o = objective.step(slope, offset, fixed=fixed)
+        fraction = 1.0
+        while (tried := objective(slope - fraction * step_s, offset - fraction * step_o)) > cost:
+            fraction /= 2
+            if fraction < 1e-6:
+                return slope, offset
+        slope, offset, cost = slope - fraction * step_s, offset - fraction * step_o, tried
+        if max(abs(step_s), abs(step_o)) < STEP_TOLERANCE:
+            break
+    return slope, offset
 
 
 def apply_calibrator(calibrator: Calibrator, scores: npt.ArrayLike) -> Floats:
-    """Probabilities in [0, 1] for scores in [0, 1], in the same order; `CalibrationError` otherwise.
-
-    Beyond the outermost isotonic knots the outermost probability holds.
-    """
+    """Probabilities in [0, 1] for scores in [0, 1], in the same order; `CalibrationError` otherwise."""
     score = np.asarray(scores, dtype=np.float64)
     if not np.all((score >= 0) & (score <= 1)):
         raise CalibrationError("scores must lie in [0, 1], without missing values; is it a decision value?")
     if calibrator.method == "none":
         return score.copy()
-    if calibrator.method == "platt":
-        a, b = calibrator.parameters[0]
-        return _sigmoid(a * _log_odds(score) + b)
-    knots, probabilities = calibrator.parameters
-    interpolated = np.interp(score, np.array(knots), np.array(probabilities))
-    bounded: Floats = np.clip(interpolated, probabilities[0], probabilities[-1])
-    return bounded
-
-
-def platt_coefficients(decision_values: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, float]:
-    """A and B of P(positive | f) = 1 / (1 + exp(A·f + B)), as libsvm fits them.
-
-    Labels above 0 are positive. Targets are smoothed to (N+ + 1)/(N+ + 2) and 1/(N- + 2), and a Newton
-    method with backtracking minimises the cross-entropy (Lin, Lin and Weng 2007, algorithm 1).
-    """
-    f = np.asarray(decision_values, dtype=np.float64)
-    target = _smoothed_targets(np.asarray(labels, dtype=np.float64) > 0)
-    a, b = 0.0, _constant_offset(np.asarray(labels, dtype=np.float64) > 0)
-    loss = _cross_entropy(f, target, a, b)
-    for _ in range(100):
-        p = _sigmoid(a * f + b)
-        gradient_a, gradient_b = float(np.sum(f * (target - p))), float(np.sum(target - p))
-        if max(abs(gradient_a), abs(gradient_b)) < 1e-5:
-            break
-        curvature = p * (1 - p)
-        h_aa = float(np.sum(f * f * curvature)) + 1e-12
-        h_bb = float(np.sum(curvature)) + 1e-12
-        h_ab = float(np.sum(f * curvature))
-        determinant = h_aa * h_bb - h_ab * h_ab
-        step_a = -(h_bb * gradient_a - h_ab * gradient_b) / determinant
-        step_b = -(h_aa * gradient_b - h_ab * gradient_a) / determinant
-        slope = gradient_a * step_a + gradient_b * step_b
-        fraction = 1.0
-        while fraction >= 1e-10:
-            lower = _cross_entropy(f, target, a + fraction * step_a, b + fraction * step_b)
-            if lower < loss + 1e-4 * fraction * slope:
-                a, b, loss = a + fraction * step_a, b + fraction * step_b, lower
-                break
-            fraction /= 2
-        else:
-            break
-    return a, b
-
-
-def choose_calibrator(
-    scores: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    blocks: npt.ArrayLike,
-    methods: Sequence[Method] = METHODS,
-) -> CalibratorChoice:
-    """The method with the lowest held-out Brier score, refitted on all rows.
-
-    `blocks` names the block of each row (its event date). Each block is scored by a calibrator fitted on
-    all the others; the Brier score is the mean over all rows so scored. Ties within 1e-12 go to the method
-    that stands first in `methods`: give the simplest first. Deterministic.
-    Raises `CalibrationError` for one class, fewer than two blocks, or a class that lives in one block only.
-    """
-    truth, score = labels_and_probabilities(labels, scores)
-    names, code = np.unique(np.asarray(blocks), return_inverse=True)
-    if code.shape != truth.shape:
-        raise CalibrationError(f"{code.size} blocks for {truth.size} rows; wanted the block of each row")
-    if names.size < 2 or not methods:
-        raise CalibrationError(f"{names.size} blocks and {len(methods)} methods; wanted 2 blocks and 1 method or more")
-    held_out: dict[str, float] = {}
-    for method in methods:
-        probability = np.empty_like(score)
-        for number, name in enumerate(names):
-            inside = code == number
-            if truth[~inside].min() == truth[~inside].max():
-                raise CalibrationError(f"without block {name} the labels are of one class; widen the slice")
-            fitted = fit_calibrator(score[~inside], truth[~inside], method)
-            probability[inside] = apply_calibrator(fitted, score[inside])
-        held_out[method] = brier(truth, probability)
-    lowest = min(held_out.values())
-    winner = next(method for method in methods if held_out[method] <= lowest + TIE)
-    return CalibratorChoice(
-        calibrator=fit_calibrator(score, truth, winner),
-        brier=MappingProxyType(held_out),
-        rows=truth.size,
-        blocks=names.size,
-    )
+    slope, offset = calibrator.parameters
+    return _sigmoid(slope * _log_odds(score) + offset)
 
 
 def reliability_curve(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 10) -> pl.DataFrame:
-    """One row per non-empty equal-mass bin: bin, mean_probability, observed_share, rows.
+    """One row per non-empty equal-mass bin: bin, mean_probability, observed_share, its 95% band low and high, rows.
+
+    The band is Wilson's interval of the bin's share (Wilson 1927): as if its outcomes were independent.
 
     The bins are those of `evaluation.ece`, so the row-weighted mean of the gaps is that number.
     """
     truth, probability = labels_and_probabilities(labels, probabilities)
     used, position, rows = np.unique(equal_mass_bins(probability, bins), return_inverse=True, return_counts=True)
+    share = np.bincount(position, weights=truth) / rows
+    low, high = _wilson(share, rows)
     return pl.DataFrame(
         {
             "bin": used,
             "mean_probability": np.bincount(position, weights=probability) / rows,
-            "observed_share": np.bincount(position, weights=truth) / rows,
+            "observed_share": share,
+            "low": low,
+            "high": high,
             "rows": rows.astype(np.int64),
         }
     )
+
+
+def _wilson(share: Floats, rows: npt.NDArray[np.int64], z: float = 1.959964) -> tuple[Floats, Floats]:
+    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    return centre - half, centre + half
 
 
 def _log_odds(score: Floats) -> Floats:
@@ -227,31 +255,5 @@ def _log_odds(score: Floats) -> Floats:
 
 
 def _sigmoid(z: Floats) -> Floats:
-    """1 / (1 + exp(z)): Platt's sign, falling in z."""
-    p: Floats = 1 / (1 + np.exp(np.clip(z, -700, 700)))
+    p: Floats = 1 / (1 + np.exp(np.clip(-z, -700, 700)))
     return p
-
-
-def _cross_entropy(f: Floats, target: Floats, a: float, b: float) -> float:
-    z = a * f + b
-    return float(np.sum(target * z + np.logaddexp(0, -z)))
-
-
-def _smoothed_targets(positive: npt.NDArray[np.bool_]) -> Floats:
-    positives = int(positive.sum())
-    negatives = positive.size - positives
-    return np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-
-
-def _constant_offset(truth: npt.NDArray[np.generic]) -> float:
-    """The B at which a sigmoid with A = 0 gives the smoothed share of positives."""
-    positives = int(np.sum(truth))
-    return float(np.log((truth.size - positives + 1) / (positives + 1)))
-
-
-def _isotonic_knots(score: Floats, truth: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    # Here and not above: importing scikit-learn takes over a second, and only fitting needs it.
-    from sklearn.isotonic import IsotonicRegression
-
-    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, truth)
-    return tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_))

@@ -1,12 +1,15 @@
 """Labels, dated by the local day on which they became known.
 
-What belongs here: from an outcome's function to rows of `outcomes/<label>`.
+What belongs here: from an outcome's function to rows of `outcomes/<label>`, and the labels that come too late for it.
 What does not: what a label is (`ml_assets/catalog/outcomes`), which labels a training set takes (`training_rows.py`).
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+
 import polars as pl
 
-from ml_assets.domain.errors import CalendarError
 from ml_assets.domain.local_days import DAY, local_day
 from ml_assets.domain.specs import OutcomeSpec
 
@@ -18,26 +21,46 @@ LABEL_COLUMNS = {
 }
 
 
-def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class DatedLabels:
+    """Labels by the day on which they became known, and those that come later than declared.
+
+    `late` are dated by the last day on which a label of their event may come; `reasons` and `payload` say why and what.
+    """
+
+    rows: pl.DataFrame
+    late: pl.DataFrame
+
+
+def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> DatedLabels:
     """Every label of the events, dated by the local day on which it became known.
 
-    Raises CalendarError for a label that becomes known later than the calendar's label lag: its day's
-    partition would never read its event, and the label would be lost in silence.
+    The partition of a label that becomes known more than the calendar's label lag after its event would never read that
+    event: such labels are set aside with the reason, and the others are as they would be without them.
     """
     calendar = outcome.calendar
-    labels = (
+    dated = (
         outcome.compute(events)
-        .with_columns(local_day(pl.col("known_at"), calendar.timezone).alias(DAY))
-        .select(DAY, *LABEL_COLUMNS)
+        .with_columns(
+            local_day(pl.col("known_at"), calendar.timezone).alias(DAY),
+            local_day(pl.col("event_time"), calendar.timezone).alias("event_day"),
+        )
         .collect()
     )
-    lag = (pl.col(DAY) - local_day(pl.col("event_time"), calendar.timezone)).dt.total_days()
-    late = labels.filter(lag > calendar.label_lag_days)
-    if late.height:
-        row_key, known_at = late.row(0, named=True)["row_key"], late.row(0, named=True)["known_at"]
-        raise CalendarError(
-            f"outcomes/{outcome.name}: the label of {row_key} becomes known at {known_at}, more than "
-            f"{calendar.label_lag_days} days after its event ({late.height} such rows). Raise label_lag_days of "
-            f"the calendar {calendar.name!r}."
-        )
-    return labels
+    late = (pl.col(DAY) - pl.col("event_day")).dt.total_days() > calendar.label_lag_days
+    reason = (
+        f"the label becomes known more than label_lag_days = {calendar.label_lag_days} days after its event; if that "
+        f"is how it is, raise label_lag_days of the calendar {calendar.name!r}"
+    )
+    aside = dated.filter(late).select(
+        (pl.col("event_day") + pl.duration(days=calendar.label_lag_days)).alias(DAY),
+        pl.lit([reason], dtype=pl.List(pl.String)).alias("reasons"),
+        pl.struct(*LABEL_COLUMNS).struct.json_encode().alias("payload"),
+    )
+    return DatedLabels(dated.filter(~late.fill_null(value=False)).select(DAY, *LABEL_COLUMNS), aside)
+
+
+def late_by_day(late: pl.DataFrame, days: Collection[date]) -> dict[date, int]:
+    """How many labels of late coming each of the days sets aside."""
+    counted = late.filter(pl.col(DAY).is_in(list(days))).group_by(DAY).len()
+    return dict(counted.iter_rows())

@@ -12,14 +12,16 @@ import polars as pl
 
 
 def reliability_picture(curves: Mapping[str, pl.DataFrame], title: str) -> bytes:
-    """A reliability diagram: mean predicted probability against observed share, one line a curve."""
+    """A reliability diagram: mean predicted probability against observed share with its band, one line a curve."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6, 3.2), dpi=80, layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
     for name, curve in curves.items():
-        axes.plot(curve["mean_probability"], curve["observed_share"], marker="o", markersize=3, label=name)
+        at = curve["mean_probability"]
+        (line,) = axes.plot(at, curve["observed_share"], marker="o", markersize=3, label=name)
+        axes.fill_between(at, curve["low"], curve["high"], color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set(xlabel="predicted probability", ylabel="observed share", title=title, xlim=(0, 1), ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8)
     drawn = BytesIO()

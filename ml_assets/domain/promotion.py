@@ -22,13 +22,12 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """Which model and calibrator serve; None before the first champion."""
+    """Which model serves; None before the first champion."""
 
     model_version: str | None
-    calibrator_version: str | None
 
 
-NOBODY = Champion(None, None)
+NOBODY = Champion(None)
 # What champions say of a day on which training was tried.
 ATTEMPTED = ("first", "promoted", "rejected", "pending")
 
@@ -44,9 +43,10 @@ class Attempt:
 def gate(rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits: GateLimits, *, seed: int) -> Verdict:
     """Whether the challenger may replace the champion on the same recent, never-trained-on, labelled rows.
 
-    `rows` hold `label`, `partition_date` and the segment columns; the arrays are probabilities in its order.
-    Absolute limits always count; against a champion the Brier score must be lower in the middle of a day-block
-    bootstrap, not plausibly higher by more than the limit, and no large segment may get worse beyond it.
+    `rows` hold `label`, `partition_date` and the segment columns; the arrays are scores in its order: what turns
+    scores into probabilities is fitted daily for whoever serves. Absolute limits always count; against a champion the
+    Brier score must not be higher by more than the limit in the middle of a day-block bootstrap, nor any large
+    segment's beyond its own.
     """
     if rows.is_empty():
         reason = f"the gate has 0 labelled rows, wanted at least {limits.min_rows}"
@@ -81,11 +81,10 @@ def gate(rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits
             "brier_rise_p50": rise.p50,
             "brier_rise_p95": rise.p95,
         }
-        if rise.p50 >= 0:
-            reasons.append(f"Brier {ours.brier:.4f} is not below the champion's {theirs.brier:.4f}")
-        if rise.p95 > limits.max_brier_rise:
+        if rise.p50 > limits.max_brier_rise:
             reasons.append(
-                f"Brier may be up to {rise.p95:.4f} higher than the champion's, wanted at most {limits.max_brier_rise}"
+                f"Brier {ours.brier:.4f} is higher than the champion's {theirs.brier:.4f} by {rise.p50:.4f} in the "
+                f"middle of the bootstrap, wanted at most {limits.max_brier_rise}"
             )
         reasons += _segment_reasons(rows, labels, challenger, champion, limits)
     return Verdict(passed=not reasons, reasons=tuple(reasons), measured=measured)
@@ -94,7 +93,6 @@ def gate(rows: pl.DataFrame, challenger: Floats, champion: Floats | None, limits
 CHAMPIONS = {
     DAY: pl.Date,
     "model_version": pl.String,
-    "calibrator_version": pl.String,
     "decision": pl.String,
     "reason": pl.String,
     "evidence": pl.String,
@@ -123,7 +121,7 @@ def fold_champions(
             decision, reason, evidence = "none", "no champion yet", "{}"
         else:
             decision, reason, evidence = "keep", "nothing was trained for this day", "{}"
-        rows.append((day, serving.model_version, serving.calibrator_version, decision, reason, evidence))
+        rows.append((day, serving.model_version, decision, reason, evidence))
     return pl.DataFrame(
         rows,
         schema=CHAMPIONS,
@@ -138,7 +136,7 @@ def _after(serving: Champion, attempt: Attempt) -> tuple[Champion, str, str]:
         return attempt.challenger, "first", "the first champion passed the absolute limits"
     if serving == attempt.challenger:
         return serving, "keep", "the candidate is the serving champion"
-    return attempt.challenger, "promoted", "the challenger beat the champion at the gate"
+    return attempt.challenger, "promoted", "the challenger is no worse than the champion at the gate"
 
 
 def _segment_reasons(

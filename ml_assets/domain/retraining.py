@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from ml_assets.domain.calibration import WORSE_BEYOND_NOISE
 from ml_assets.domain.content import fingerprint
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.promotion import ATTEMPTED
@@ -23,6 +24,8 @@ DECISIONS = {
     "reasons": pl.String,
     "evidence_version": pl.String,
 }
+CALIBRATION_DAYS = 56
+"""Over how many trailing days the served probability is held against the raw score."""
 WORSE_WHEN_LOWER = frozenset({"roc_auc"})
 
 
@@ -54,7 +57,7 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
     """The decision for `day`, from evidence strictly before it.
 
     In this order: before the first training day wait; within the cool-down of the last attempt wait; with no champion
-    train; then business days, drift, metrics.
+    train; then business days, drift, metrics, the champion's age.
     """
     if day < model.first_training_day:
         return Decision(day, False, "none", (f"the first training day is {model.first_training_day}",))
@@ -73,11 +76,13 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
         _business_day(model, day),
         _drift(model, day, evidence.drift),
         *(_metric(trigger, performance) for trigger in model.metric_triggers),
+        *_age(model, day, str(champions["model_version"][-1])),
     )
+    said = tuple(_calibration_finding(evidence.performance.filter(pl.col(DAY) < day)))
     for name, fired, reason in findings:
         if fired:
-            return Decision(day, train=True, trigger=name, reasons=(reason,))
-    return Decision(day, False, "none", tuple(reason for _, _, reason in findings))
+            return Decision(day, train=True, trigger=name, reasons=(reason, *said))
+    return Decision(day, False, "none", (*(reason for _, _, reason in findings), *said))
 
 
 def requested(day: date, reason: str) -> Decision:
@@ -86,9 +91,9 @@ def requested(day: date, reason: str) -> Decision:
 
 
 def performance_look_back(model: ModelSpec) -> int:
-    """How many days of performance reports before a day its metric triggers look at."""
+    """How many days of performance reports before a day its decision looks at."""
     cohorts = max((trigger.cohorts for trigger in model.metric_triggers), default=0)
-    return cohorts + 3 * model.calendar.label_lag_days + 1
+    return max(cohorts + 3 * model.calendar.label_lag_days + 1, CALIBRATION_DAYS)
 
 
 def decision_rows(decisions: Sequence[Decision]) -> pl.DataFrame:
@@ -124,6 +129,34 @@ def _drift(model: ModelSpec, day: date, drift: pl.DataFrame) -> tuple[str, bool,
         fired,
         f"{share:.0%} of the champion's importance lies in drifted columns ({named}), limit {limit:.0%}",
     )
+
+
+def _age(model: ModelSpec, day: date, champion: str) -> list[tuple[str, bool, str]]:
+    if model.max_age_days is None:
+        return []
+    age = (day - date.fromisoformat(champion[:10])).days
+    fired = age >= model.max_age_days
+    return [("age", fired, f"the champion was trained {age} days ago, wanted less than {model.max_age_days}")]
+
+
+def _calibration_finding(performance: pl.DataFrame) -> list[str]:
+    """That serving the probability has cost against the raw score, over the trailing weeks, by more than noise."""
+    cohorts = performance.sort(DAY).unique("cohort", keep="last", maintain_order=True)
+    rise = cohorts.select(pl.col("n"), (pl.col("brier") - pl.col("raw_brier")).alias("rise")).drop_nulls()
+    if rise.height < CALIBRATION_DAYS // 2:
+        return []
+    number = int(rise["n"].sum())
+    mean = float((rise["n"] * rise["rise"]).sum()) / number
+    total = float(((rise["n"] * (rise["rise"] - mean)) ** 2).sum())
+    error = (total * rise.height / (rise.height - 1)) ** 0.5 / number
+    if mean <= WORSE_BEYOND_NOISE * error:
+        return []
+    said = (
+        f"finding: over {rise.height} cohorts of the last {CALIBRATION_DAYS} days the probability's Brier score is "
+        f"above the raw score's by {mean:.4f}, {WORSE_BEYOND_NOISE:.0f} standard errors over days being "
+        f"{WORSE_BEYOND_NOISE * error:.4f}: see the calibrators of those days"
+    )
+    return [said]
 
 
 def _metric(trigger: MetricTrigger, performance: pl.DataFrame) -> tuple[str, bool, str]:

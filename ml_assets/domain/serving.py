@@ -4,15 +4,21 @@ What belongs here: from stored rows and feature rows to numbers. What does not: 
 """
 
 from collections.abc import Mapping
+from datetime import date
 
+import numpy as np
 import polars as pl
 
 from ml_assets.domain.calibration import Calibrator, apply_calibrator
 from ml_assets.domain.errors import ArtefactError
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.slices import Slices
 from ml_assets.domain.specs import ModelSpec
 from ml_assets.domain.training import score
 
-SCORE = "score"
+SCORE, PROBABILITY = "score", "probability"
+JUDGED, REFIT = "judged", "refit"
+"""The roles of a stored candidate: what the gate looks at, and what was fitted on all rows afterwards."""
 Stored = Mapping[str, object]
 
 
@@ -26,10 +32,19 @@ def scored(model: ModelSpec, stored_model: Stored, rows: pl.DataFrame) -> pl.Ser
     return pl.Series(SCORE, score(model, artefact, rows))
 
 
-def probabilities(
-    model: ModelSpec, stored_model: Stored, stored_calibrator: Stored, rows: pl.DataFrame
-) -> pl.DataFrame:
-    """The raw `score` and the calibrated `probability` of rows, in order."""
-    scores = scored(model, stored_model, rows)
-    calibrator = Calibrator.from_json(str(stored_calibrator["calibrator"]))
-    return pl.DataFrame([scores, pl.Series("probability", apply_calibrator(calibrator, scores.to_numpy()))])
+def fitted_until(stored_model: Stored) -> date:
+    """The day after the last event day that a stored candidate was fitted on."""
+    slices = Slices.from_json(str(stored_model["slices"]))
+    return slices.window.end if stored_model["role"] == REFIT else slices.train.days.end
+
+
+def probabilities(rows: pl.DataFrame, calibrators: Mapping[date, str]) -> pl.Series:
+    """The probability of each scored row, in order, by the calibrator of its day (JSON)."""
+    days = rows[DAY].to_list()
+    scores = rows[SCORE].to_numpy()
+    made = np.empty(len(days))
+    codes = rows[DAY].to_physical().to_numpy()
+    for day in dict.fromkeys(days):
+        inside = codes == (day - date(1970, 1, 1)).days
+        made[inside] = apply_calibrator(Calibrator.from_json(calibrators[day]), scores[inside])
+    return pl.Series(PROBABILITY, made)

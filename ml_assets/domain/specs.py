@@ -17,6 +17,8 @@ from ml_assets.domain.errors import CatalogError
 from ml_assets.domain.origins import Origin
 
 FEATURE_SEPARATOR = "__"
+A_CENTURY = 36_500
+"""How many days an expanding window of a live workload may reach back: all that will ever be."""
 A_DAY = timedelta(days=1)
 Inputs = Mapping[str, pl.LazyFrame]
 Instant = Annotated[pl.Datetime, "us", "UTC"]
@@ -200,7 +202,11 @@ class GradientBoosting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateLimits:
-    """What a challenger must reach on the gate's rows; the first champion passes the absolute ones only."""
+    """What a challenger must reach on the gate's rows; the first champion passes the absolute ones only.
+
+    `max_brier_rise` is by how much the Brier score may be higher than the champion's in the middle of a bootstrap over
+    days: what was learned from newer days is worth more than a week's noise.
+    """
 
     min_rows: int
     min_roc_auc: float
@@ -240,12 +246,62 @@ class MetricTrigger:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Maturity:
+    """When the labels of a day's events count as known: at an age of so many days, or once a share of them is known.
+
+    Age 1 is the day after the event. Labels that come early are not like those that come late (a default is known
+    before a repayment): a slice of cohorts that are only partly known has a base rate of its own. By share, a cohort
+    counts at the latest when no label of it can come any more.
+    """
+
+    age_days: int | None = None
+    label_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.age_days is None) == (self.label_share is None):
+            raise CatalogError(
+                f"a maturity has age_days {self.age_days} and label_share {self.label_share}, wanted one of the two."
+            )
+        if self.age_days is not None and self.age_days < 1:
+            raise CatalogError(f"a maturity's age_days is {self.age_days}, wanted 1 (the day after the event) or more.")
+        if self.label_share is not None and not 0 < self.label_share <= 1:
+            raise CatalogError(f"a maturity's label_share is {self.label_share}, wanted more than 0 and at most 1.")
+
+    def __str__(self) -> str:
+        if self.age_days is not None:
+            return f"{self.age_days} day{'s' if self.age_days > 1 else ''} after its events"
+        return f"once {self.label_share:.0%} of its labels are known"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """How the day's calibrator is fitted: Platt's map on the champion's log-odds, drawn towards the identity.
+
+    A held-out row counts half as much for every `half_life_days` of age and not at all before `window_days`.
+    `slope_ridge` and `offset_ridge` are penalties, in rows, on a slope other than 1 and an offset other than 0.
+    """
+
+    half_life_days: float = 7.0
+    window_days: int = 28
+    slope_ridge: float = 2_000.0
+    offset_ridge: float = 200.0
+
+    def __post_init__(self) -> None:
+        for name in ("half_life_days", "window_days", "slope_ridge", "offset_ridge"):
+            if getattr(self, name) <= 0:
+                raise CatalogError(f"a calibration's {name} is {getattr(self, name)}, wanted more than 0.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
     """A model: what it predicts, when the score is needed, from which features, and when to train anew.
 
     `spine` is the feature group with one row per event; a score is needed `prediction_lead` before its
     event_time. `features` are `group.column` names; those in `categorical` are encoded, the rest are numbers.
-    The slices before a training day, by event date: train | calibration_days | gate_days.
+    The slices before a training day, by event date: train | held out | gate, ending where cohorts are mature. Without
+    `train_days` the first of them begins with the calendar. What is fitted on `train` is judged on `gate`; when it
+    passes and `refit` is set, the same candidate fitted on all of the slices serves. A champion older than
+    `max_age_days` is a reason to train. `calibration` None serves the score as it is.
     """
 
     name: str
@@ -258,23 +314,27 @@ class ModelSpec:
     categorical: tuple[str, ...]
     estimator: GradientBoosting
     first_training_day: date
-    train_days: int
+    train_days: int | None
     min_training_rows: int
+    maturity: Maturity
     gate: GateLimits
     drift: DriftLimits
     metric_triggers: tuple[MetricTrigger, ...] = ()
     business_days: tuple[date, ...] = ()
-    calibration_days: int = 7
+    held_out_days: int = 7
     gate_days: int = 7
     cool_down_days: int = 14
-    calibrators: tuple[Literal["none", "platt", "isotonic"], ...] = ("none", "platt", "isotonic")
+    max_age_days: int | None = None
+    refit: bool = True
+    calibration: Calibration | None = Calibration()
 
     def __post_init__(self) -> None:
-        if self.cool_down_days < self.calibration_days + self.gate_days:
+        if self.cool_down_days < 1:
+            raise CatalogError(f"model {self.name!r}: cool_down_days is {self.cool_down_days}, wanted 1 or more.")
+        if self.max_age_days is not None and self.max_age_days < self.cool_down_days:
             raise CatalogError(
-                f"model {self.name!r}: cool_down_days is {self.cool_down_days}, wanted at least "
-                f"calibration_days + gate_days = {self.calibration_days + self.gate_days}, so that the gate's "
-                "days are unseen by the serving champion as well."
+                f"model {self.name!r}: max_age_days is {self.max_age_days} and cool_down_days {self.cool_down_days}: "
+                "no model may be trained that soon after the last. Wanted max_age_days of at least cool_down_days."
             )
         doubled = sorted({feature for feature in self.features if self.features.count(feature) > 1})
         if doubled:
@@ -285,6 +345,20 @@ class ModelSpec:
                 f"model {self.name!r}: categorical names {stray}, which are not among its features "
                 f"{sorted(self.features)}."
             )
+
+    @property
+    def oldest_cohort_days(self) -> int:
+        """The age at which every cohort counts as known, whatever came of its labels."""
+        age = self.maturity.age_days
+        return self.calendar.label_lag_days + 1 if age is None else age
+
+    @property
+    def training_window_days(self) -> int:
+        """How many event days before a training day its slices may reach back."""
+        calendar, train = self.calendar, self.train_days
+        if train is None:
+            train = A_CENTURY if calendar.end_day is None else (calendar.end_day - calendar.first_day).days
+        return train + self.held_out_days + self.gate_days + self.oldest_cohort_days - 1
 
     @property
     def feature_columns(self) -> tuple[str, ...]:
