@@ -4,25 +4,29 @@ import json
 from dataclasses import replace
 from datetime import date, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.catalog.models.disruption import MODEL as SHIPPED
+from ml_assets.domain.errors import CatalogError
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.retraining import (
     Decision,
     Evidence,
     decide,
     decision_rows,
-    performance_look_back,
+    metric_look_back,
     requested,
 )
 from ml_assets.domain.specs import MetricTrigger, ModelSpec
 
+M1, M2 = "2013-04-05-m1", "2013-04-18-m2"
 MODEL = replace(
     SHIPPED,
+    max_age_days=60,
     first_training_day=date(2013, 2, 1),
     business_days=(date(2013, 5, 24),),
     metric_triggers=(
@@ -52,14 +56,15 @@ def drift_rows(*rows: tuple) -> pl.DataFrame:
 
 
 def performance_rows(*rows: tuple) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=PERFORMANCE, orient="row")
+    calibrated = {"n": pl.lit(900), "brier": pl.lit(0.12), "raw_brier": pl.lit(0.12)}
+    return pl.DataFrame(rows, schema=PERFORMANCE, orient="row").with_columns(**calibrated)
 
 
 def champion_rows(*rows: tuple) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CHAMPIONS, orient="row")
 
 
-SERVING = champion_rows((ago(15), "m1", "first"), *((ago(days), "m1", "keep") for days in range(14, 0, -1)))
+SERVING = champion_rows((ago(15), M1, "first"), *((ago(days), M1, "keep") for days in range(14, 0, -1)))
 CALM = drift_rows((ago(1), "sky__wind", 0.01, False, 0.5), (ago(1), "sky__rain", 0.01, False, 0.5))
 GOOD = performance_rows(*((ago(days), ago(days + 1), 1.0, 0.75, 0.02) for days in range(1, 8)))
 
@@ -87,7 +92,7 @@ def test_without_a_trigger_the_decision_is_to_wait_and_says_why_for_each():
     decision = decided()
     assert not decision.train
     assert decision.trigger == "none"
-    assert len(decision.reasons) == 4
+    assert len(decision.reasons) == 5
     assert "no day of the business calendar" in decision.reasons[0]
     assert "1% of the champion's importance lies in drifted columns (none), limit 35%" in decision.reasons[1]
 
@@ -124,7 +129,7 @@ def test_what_a_person_asks_for_is_a_decision_to_train_with_their_reason(day):
 def test_nothing_fires_within_the_cool_down_of_any_attempt(attempt):
     drifted = drift_rows((ago(1), "sky__wind", LIMIT + 0.1, True, 1.0))
     for since, train in ((1, False), (MODEL.cool_down_days - 1, False), (MODEL.cool_down_days, True)):
-        champions = champion_rows((ago(since), "m1", attempt), *((ago(day), "m1", "keep") for day in range(1, since)))
+        champions = champion_rows((ago(since), M1, attempt), *((ago(day), M1, "keep") for day in range(1, since)))
         decision = decided(champions=champions, drift=drifted)
         assert decision.train is train, (since, decision)
         assert ("in cool-down" in decision.reasons[0]) is not train
@@ -137,8 +142,36 @@ def test_a_rejected_first_candidate_cools_down_too():
 
 @pytest.mark.parametrize("decision", ["keep", "none"])
 def test_days_without_an_attempt_do_not_cool_down(decision):
-    champions = champion_rows((ago(1), "m1", decision))
+    champions = champion_rows((ago(1), M1, decision))
     assert decided(champions=champions, day=TODAY, drift=drift_rows((ago(1), "a", 1.0, True, 1.0))).trigger == "drift"
+
+
+# --- age and calibration ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("age", "train"), [(59, False), (60, True)])
+def test_a_champion_is_replaced_when_it_is_old(age, train):
+    version = f"{ago(age)}-m1"
+    champions = champion_rows(*((ago(days), version, "keep") for days in range(20, 0, -1)))
+    decision = decided(champions=champions)
+    assert (decision.train, decision.trigger) == (train, "age" if train else "none")
+    assert f"the champion was trained {age} days ago, wanted less than 60" in decision.reasons[-1]
+    assert not decided(champions=champions, model=replace(MODEL, max_age_days=None)).train
+
+
+def test_a_maximum_age_within_the_cool_down_is_refused():
+    with pytest.raises(CatalogError, match="max_age_days is 13 and cool_down_days 14"):
+        replace(MODEL, max_age_days=13)
+
+
+@pytest.mark.parametrize(("rise", "said"), [(0.004, True), (0.0002, False), (-0.004, False)])
+def test_a_probability_that_costs_against_the_raw_score_is_a_finding_and_trains_nothing(rise, said):
+    draw = np.random.default_rng(0).normal(0, 0.004, 50)
+    served = performance_rows(*((ago(days), ago(days + 1), 1.0, 0.75, 0.02) for days in range(1, 51)))
+    served = served.with_columns(brier=0.12 + rise + pl.Series(draw))
+    decision = decided(performance=served)
+    assert not decision.train
+    assert any(reason.startswith("finding: over 50 cohorts") for reason in decision.reasons) is said
 
 
 # --- the triggers -----------------------------------------------------------------------------------------
@@ -146,7 +179,7 @@ def test_days_without_an_attempt_do_not_cool_down(decision):
 
 def test_a_business_day_fires_on_its_day_only():
     day = MODEL.business_days[0]
-    champions = champion_rows(*((day + timedelta(days=shift), "m1", "keep") for shift in (-2, -1, 0)))
+    champions = champion_rows(*((day + timedelta(days=shift), M1, "keep") for shift in (-2, -1, 0)))
     assert decided(day, champions=champions).trigger == "business calendar"
     assert not decided(day - timedelta(days=1), champions=champions).train
     assert not decided(day + timedelta(days=1), champions=champions).train
@@ -240,7 +273,7 @@ def evidence_rows(days: st.SearchStrategy[date]) -> st.SearchStrategy[dict[str, 
             ).map(lambda rows: performance_rows(*rows)),
             "champions": one_a_key(
                 1,
-                st.sampled_from([None, "m1", "m2"]),
+                st.sampled_from([None, M1, M2]),
                 st.sampled_from(["none", "keep", "first", "rejected", "pending"]),
             ).map(lambda rows: champion_rows(*rows)),
         }
@@ -258,7 +291,7 @@ def test_evidence_of_the_day_itself_or_later_never_changes_a_decision(before, af
 
 def test_reports_older_than_the_look_back_never_count():
     """A day decided alone reads only its look-back; decided in a range it must not see further back."""
-    look_back = performance_look_back(MODEL)
+    look_back = metric_look_back(MODEL)
     bad = cohorts(0.5, 0.5, 0.5)
     fitting = bad.with_columns(pl.col(DAY) - timedelta(days=look_back - 3), pl.col("cohort") - timedelta(days=40))
     assert fitting[DAY].min() == ago(look_back)

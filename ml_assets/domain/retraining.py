@@ -70,7 +70,7 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
             return Decision(day, False, "none", (reason,))
     if champions.is_empty() or champions["model_version"][-1] is None:
         return Decision(day, train=True, trigger="first champion", reasons=("no champion serves yet",))
-    first = day - timedelta(days=performance_look_back(model))
+    first = day - timedelta(days=metric_look_back(model))
     performance = evidence.performance.filter(pl.col(DAY) >= first, pl.col(DAY) < day)
     findings = (
         _business_day(model, day),
@@ -78,7 +78,7 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
         *(_metric(trigger, performance) for trigger in model.metric_triggers),
         *_age(model, day, str(champions["model_version"][-1])),
     )
-    said = tuple(_calibration_finding(evidence.performance.filter(pl.col(DAY) < day)))
+    said = tuple(_calibration_finding(evidence.performance, day))
     for name, fired, reason in findings:
         if fired:
             return Decision(day, train=True, trigger=name, reasons=(reason, *said))
@@ -92,8 +92,13 @@ def requested(day: date, reason: str) -> Decision:
 
 def performance_look_back(model: ModelSpec) -> int:
     """How many days of performance reports before a day its decision looks at."""
+    return max(metric_look_back(model), CALIBRATION_DAYS)
+
+
+def metric_look_back(model: ModelSpec) -> int:
+    """How many days of performance reports before a day its metric triggers look at."""
     cohorts = max((trigger.cohorts for trigger in model.metric_triggers), default=0)
-    return max(cohorts + 3 * model.calendar.label_lag_days + 1, CALIBRATION_DAYS)
+    return cohorts + 3 * model.calendar.label_lag_days + 1
 
 
 def decision_rows(decisions: Sequence[Decision]) -> pl.DataFrame:
@@ -139,9 +144,10 @@ def _age(model: ModelSpec, day: date, champion: str) -> list[tuple[str, bool, st
     return [("age", fired, f"the champion was trained {age} days ago, wanted less than {model.max_age_days}")]
 
 
-def _calibration_finding(performance: pl.DataFrame) -> list[str]:
+def _calibration_finding(performance: pl.DataFrame, day: date) -> list[str]:
     """That serving the probability has cost against the raw score, over the trailing weeks, by more than noise."""
-    cohorts = performance.sort(DAY).unique("cohort", keep="last", maintain_order=True)
+    trailing = performance.filter(pl.col(DAY) < day, pl.col(DAY) >= day - timedelta(days=CALIBRATION_DAYS))
+    cohorts = trailing.sort(DAY).unique("cohort", keep="last", maintain_order=True)
     rise = cohorts.select(pl.col("n"), (pl.col("brier") - pl.col("raw_brier")).alias("rise")).drop_nulls()
     if rise.height < CALIBRATION_DAYS // 2:
         return []

@@ -1,0 +1,102 @@
+"""A day's calibrator sees scores of models that were not fitted on their events, and labels known before the day."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.domain.held_out import Judged, ScoredDays, days_before, judged_for, scorers
+from ml_assets.domain.local_days import DAY
+from ml_assets.domain.serving import JUDGED, REFIT, Stored, fitted_until
+from ml_assets.domain.slices import Slice, Slices
+from partitions import DayRange
+
+TRAINED = date(2024, 3, 20)
+
+
+def stored(role: str, trained: date = TRAINED, version: str = "new") -> Stored:
+    """A stored candidate of a training day: 30 days of train, 4 held out, 6 of the gate, up to the day before."""
+    bounds = [trained - timedelta(days=back) for back in (40, 10, 6, 0)]
+    parts = [Slice(DayRange(start, end), 9, 9, 3) for start, end in pairwise(bounds)]
+    return {"model_version": version, "judged_by": "judge", "role": role, "slices": Slices(*parts).to_json()}
+
+
+def test_a_refit_has_seen_all_slices_and_what_was_judged_its_own():
+    assert fitted_until(stored(REFIT)) == TRAINED
+    assert fitted_until(stored(JUDGED)) == TRAINED - timedelta(days=10)
+    assert judged_for(stored(REFIT)) == Judged("judge", DayRange(TRAINED - timedelta(days=10), TRAINED))
+
+
+@given(
+    role=st.sampled_from([REFIT, JUDGED]),
+    day=st.integers(0, 40),
+    served=st.sets(st.integers(-60, 40)),
+    first=st.one_of(st.none(), st.tuples(st.integers(-50, 10), st.integers(0, 12))),
+)
+def test_nobody_scores_a_day_that_it_was_fitted_on(role, day, served, first):
+    champion = stored(role)
+    at = TRAINED + timedelta(days=day)
+    by_served = {TRAINED + timedelta(days=each): "old" for each in served if each < day}
+    judged = None
+    if first is not None:
+        start = TRAINED + timedelta(days=first[0])
+        judged = Judged("first judge", DayRange(start, start + timedelta(days=first[1])))
+    found = scorers(champion, by_served, judged, days_before(at, 28))
+    for past in (at - timedelta(days=back) for back in range(1, 29)):
+        if past >= fitted_until(champion):
+            assert found[past] == "new"
+        elif past in by_served:
+            assert found[past] == "old"
+        elif judged and past in judged.days:
+            assert found[past] == "first judge"
+        else:
+            assert past not in found
+    assert all(past < at for past in found)
+
+
+def instant(day: date, hour: int) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pl.DataFrame:
+    """Ten events a day for ten days; the label of event n comes n × 6 hours after midnight of its day."""
+    days = [TRAINED + timedelta(days=day) for day in range(10) for _ in range(10)]
+    known = [instant(day, 0) + timedelta(hours=6 * (place % 10)) for place, day in enumerate(days)]
+    draw = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            DAY: days,
+            "score": draw.random(100),
+            "label": draw.integers(0, 2, 100),
+            "known_at": pl.Series(known, dtype=pl.Datetime("us", "UTC")),
+        }
+    )
+
+
+@given(day=st.integers(1, 12), hour=st.integers(0, 23), left_out=st.sets(st.integers(0, 9)))
+def test_only_labels_known_before_the_instant_count_with_their_age(rows, day, hour, left_out):
+    at = TRAINED + timedelta(days=day)
+    began = instant(at, hour)
+    by = {past: "v" for place in range(10) if place not in left_out and (past := TRAINED + timedelta(days=place)) < at}
+    found = ScoredDays.of("v", rows).held_out(at, int(began.timestamp()) * 1_000_000, by)
+    expected = rows.filter(pl.col(DAY).is_in(list(by)), pl.col("known_at") < began)
+    assert found.scores.tolist() == expected["score"].to_list()
+    assert found.labels.tolist() == expected["label"].to_list()
+    assert found.ages.tolist() == [(at - past).days for past in expected[DAY]]
+
+
+def test_versions_are_kept_apart(rows):
+    other = rows.with_columns(score=pl.lit(0.5))
+    both = ScoredDays.of("v", rows).also(ScoredDays.of("w", other))
+    past = [TRAINED, TRAINED + timedelta(days=1)]
+    at = TRAINED + timedelta(days=9)
+    began = int(instant(at, 0).timestamp()) * 1_000_000
+    mixed = both.held_out(at, began, {past[0]: "v", past[1]: "w"})
+    assert mixed.scores[:10].tolist() == rows["score"][:10].to_list()
+    assert mixed.scores[10:].tolist() == [0.5] * 10
+    assert len(both.held_out(at, began, {past[0]: "nobody"})) == 0
