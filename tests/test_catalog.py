@@ -216,10 +216,11 @@ def test_two_models_with_one_name_are_both_named(catalog):
 # --- limits that contradict each other --------------------------------------------------------------------
 
 
-def test_a_cool_down_shorter_than_the_slices_is_refused():
-    message = message_of(lambda: replace(MODEL, cool_down_days=13))
-    assert "model 'disruption': cool_down_days is 13, wanted at least held_out_days + gate_days = 14" in message
-    assert replace(MODEL, cool_down_days=14).cool_down_days == 14
+def test_a_cool_down_shorter_than_a_day_is_refused_and_one_shorter_than_the_slices_is_not():
+    assert "model 'disruption': cool_down_days is 0, wanted 1 or more" in message_of(
+        lambda: replace(MODEL, cool_down_days=0)
+    )
+    assert replace(MODEL, cool_down_days=7, held_out_days=30, gate_days=60).cool_down_days == 7
 
 
 def test_a_categorical_that_is_no_feature_is_refused():

@@ -119,6 +119,7 @@ def test_jobs_and_sensors() -> None:
     assert {key.to_user_string() for key in retrain.asset_layer.executable_asset_keys} == {
         *TRAINING,
         "champions/disruption",
+        "calibrators/disruption",
     }
     assert retrain.partitions_def == GRAPH.get(AssetKey(["models", "disruption"])).partitions_def
     assert {sensor.name for sensor in defs.sensors or ()} == {"retrain_on_decision", "keep_in_step"}
@@ -150,7 +151,6 @@ def test_a_day_without_a_decision_says_so(platform: Platform) -> None:
     assert {table: why for table, _, why in report.of("empty")} == {
         "training_sets/disruption": "there is no decision to train",
         "models/disruption": "nothing was trained",
-        "calibrators/disruption": "no model was trained at this day",
     }
     assert platform.rows("champions/disruption", quiet_day)["decision"].to_list() == ["keep"]
 

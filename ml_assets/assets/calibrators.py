@@ -151,7 +151,7 @@ def _reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
     before = window_before(_window_days(model))
     return {
         "champions": Read(f"champions/{model.name}", same_days(), needed=True, follows=True),
-        "served_before": Read(f"champions/{model.name}", before, edge=False),
+        "served_before": Read(f"champions/{model.name}", before),
         **{name: Read(read.table, before.then(read.window)) for name, read in feature_reads(model, catalog).items()},
         "labels": Read(f"outcomes/{model.outcome}", before),
         "models": Read(f"models/{model.name}", same_days(), edge=False, by_version=True),
