@@ -73,17 +73,19 @@ def test_a_training_set_rests_on_every_day_before_it(replayed: Platform) -> None
         assert set(found[name].contents) == before, name
 
 
-def test_predictions_name_the_models_and_calibrators_that_made_them(replayed: Platform) -> None:
+def test_predictions_name_their_models_and_rest_on_the_calibrators_of_their_days(replayed: Platform) -> None:
     table = "predictions/disruption"
     for day in (FIRST_TRAINING, SECOND_TRAINING + 2 * ONE_DAY):
         commit = replayed.lake.commit_of(table, day)
         assert commit
         of_commit = replayed.lake.index.of(table).filter(pl.col("recorded_at") == commit.version)[DAY]
         rows = replayed.rows(table).filter(pl.col(DAY).is_in(of_commit.implode()))
-        for read, column in (("models", "model_version"), ("calibrators", "calibrator_version")):
-            assert set(reads_of(commit)[read].named) == set(rows[column])
-            named = commit.metadata[f"input:{read}/disruption:named"]
-            assert set(named.split(", ")) == set(rows[column])
+        assert set(reads_of(commit)["models"].named) == set(rows["model_version"])
+        calibrators = replayed.rows("calibrators/disruption").filter(pl.col(DAY).is_in(of_commit.implode()))
+        assert set(calibrators["calibrator_version"]) == set(rows["calibrator_version"])
+        assert set(calibrators[DAY]) <= set(reads_of(commit)["calibrators"].contents)
+        assert set(commit.metadata["input:models/disruption:named"].split(", ")) == set(rows["model_version"])
+        for read in ("models", "calibrators"):
             assert commit.metadata[f"input:{read}/disruption"] == str(reads_of(commit)[read].version)
 
 
