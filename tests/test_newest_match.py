@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ml_assets.domain import newest_match
 from ml_assets.domain.entity_codes import entity_codes
 from ml_assets.domain.errors import PointInTimeError
-from ml_assets.domain.newest_match import last_at_or_below, newest_within
+from ml_assets.domain.newest_match import last_at_or_below, minima_of, newest_within
 
 rows_given = st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9), st.integers(-9, 9)), max_size=20)
 asking_given = st.lists(st.tuples(st.integers(-1, 4), st.integers(-12, 12), st.integers(-12, 12)), max_size=9)
@@ -51,7 +51,7 @@ def test_newest_within_equals_a_loop_over_the_rows(rows, asking, reach, stretch)
 @given(rows=rows_given, asking=asking_given, reach=reaches)
 def test_the_same_comes_of_instants_counted_and_ranked(rows, asking, reach):
     (codes, first, second), (asking_codes, limits, second_limits) = columns(rows), columns(asking)
-    with patch.object(newest_match, "_LARGEST_KEY", 1):
+    with patch.object(newest_match, "_LARGEST_KEY", 1), patch.object(newest_match, "_BLOCK", 3):
         found = newest_within(codes, (first, second), asking_codes, (limits, second_limits), reach)
     assert found.tolist() == slowly(rows, asking, reach)
 
@@ -64,7 +64,7 @@ def test_the_same_comes_of_instants_counted_and_ranked(rows, asking, reach):
 def test_last_at_or_below_equals_a_loop_backwards(values, asked):
     asked = [(place % len(values), limit) for place, limit in asked]
     before, limits = (np.array([each[part] for each in asked], dtype=np.int64) for part in (0, 1))
-    found = last_at_or_below(np.array(values, dtype=np.int64), before, limits)
+    found = last_at_or_below(minima_of(np.array(values, dtype=np.int64)), before, limits)
     for (place, limit), answer in zip(asked, found.tolist(), strict=True):
         assert answer == next((at for at in range(place - 1, -1, -1) if values[at] <= limit), -1)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
+import duckdb
 import flights_archive
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from benchmarks.point_in_time import asof_query
 from ml_assets.domain.errors import PointInTimeError
 from ml_assets.domain.evaluation import roc_auc
 from ml_assets.domain.local_days import DAY
@@ -355,6 +357,21 @@ def test_feature_rows_of_the_year_hold_what_as_of_gives_and_nothing_of_the_outco
         wanted = [feature.split(".")[1] for feature in MODEL.features if feature.startswith(f"{name}.")]
         of_year = known_of_the_year(name).select(wanted)[of_week["place"]]
         assert_frame_equal(rows.select(pl.col(f"{name}__{column}").alias(column) for column in wanted), of_year)
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_a_fortnight_is_joined_as_duckdb_joins_it(name):
+    group, days = CATALOG.features[name], (date(2013, 3, 3), date(2013, 3, 17))
+    asking = asked_for(MODEL, flights_archive.features_of_the_year(MODEL.spine), days).with_row_index("place")
+    near = pl.col(DAY).is_between(days[0] - 2 * ONE_DAY, days[1])
+    known = flights_archive.features_of_the_year(name).filter(near)
+    with duckdb.connect() as connection:
+        connection.register("asking", asking.to_arrow())
+        connection.register("known", known.to_arrow())
+        answered = connection.sql(asof_query(group, list(group.values))).to_arrow_table()
+    expected = pl.DataFrame(pl.from_arrow(answered)).sort("place").select(group.values)
+    assert_frame_equal(as_of(asking, known, group, group.values), expected, check_exact=True)
+    assert all(nulls < expected.height for nulls in expected.null_count().row(0))
 
 
 # --- the leak canary --------------------------------------------------------------------------------------

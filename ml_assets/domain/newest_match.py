@@ -1,18 +1,23 @@
 """For each asking row the newest row of its entity within its limits: integers in, positions out.
 
-What belongs here: one order of the rows, one binary search for all asking rows, and what is left where a second limit
+What belongs here: one order of the rows, one binary search for each asking row, and what is left where a second limit
 cuts into the order.
 What does not: what the two times mean (`point_in_time.py`), entities as integers (`entity_codes.py`).
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 Integers = npt.NDArray[np.int64]
 
 _LARGEST_KEY = 2**62
+# So many asking rows are answered at a time that what is computed of them stays in the processor's cache.
+_BLOCK = 1 << 15
 
 
 def newest_within(
@@ -29,55 +34,97 @@ def newest_within(
     first, then by the second; of equal ones the last given. Codes of rows are 0 or more; an asking row's below 0
     matches nothing.
     """
-    matches = np.full(len(asking_codes), -1, np.int64)
-    asking = np.flatnonzero(asking_codes >= 0)
-    if not len(codes) or not len(asking):
-        return matches
-    # One after the other, asking rows of one entity and of near instants find what they look at in the cache.
-    asking = asking[_in_coarse_order(limits[0][asking])]
-    asking = asking[_in_order_of_code(asking_codes[asking])]
-    scale = _Scale.of(times[0], entities=int(max(codes.max(), asking_codes.max())) + 1)
-    keys = codes * scale.length + scale.at_or_after(times[0])
-    order = _in_order_of_code(codes)
-    in_order = keys[order]
-    if not _sorted(in_order, times[1], order):
-        order = np.lexsort((times[1], keys))
+    if not len(codes) or not len(asking_codes):
+        return np.full(len(asking_codes), -1, np.int64)
+    rows = _Rows.of(codes, times, entities=int(max(codes.max(), asking_codes.max(), 0)) + 1)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(asking_codes), _BLOCK)]
+
+    def answered(block: slice) -> Integers:
+        return rows.newest(asking_codes[block], limits[0][block], limits[1][block], reach)
+
+    if len(blocks) == 1:
+        return answered(blocks[0])
+    with ThreadPoolExecutor(max_workers=pl.thread_pool_size()) as pool:
+        return np.concatenate(list(pool.map(answered, blocks)))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows in order of entity, first and second time: their keys in that order, and the position of each."""
+
+    scale: "_Scale"
+    keys: Integers
+    position: Integers
+    second: Integers
+
+    @classmethod
+    def of(cls, codes: Integers, times: tuple[Integers, Integers], entities: int) -> "_Rows":
+        first, second = times
+        scale = _Scale.of(first, entities)
+        keys = codes * scale.length
+        keys += scale.numbers(first)
+        # Stored days lie in order of time, and so do the rows of one entity when they are put together.
+        order = _in_order_of_code(codes)
         in_order = keys[order]
-    first_key, limit, second_limit = asking_codes[asking] * scale.length, limits[0][asking], limits[1][asking]
-    lowest = first_key if reach is None else first_key + scale.at_or_after(limit - reach)
-    # A place before the first, of nobody, stands at the end of the order, where no key is as low as wanted.
-    place = np.searchsorted(in_order, first_key + scale.at_or_before(limit), side="right") - 1
-    found = (place >= 0) & (in_order[place] >= lowest)
-    beyond = np.flatnonzero(found & (times[1][order[place]] > second_limit))
-    if len(beyond):
-        place[beyond] = last_at_or_below(times[1][order], place[beyond], second_limit[beyond])
-        found[beyond] = (place[beyond] >= 0) & (in_order[place[beyond]] >= lowest[beyond])
-    matches[asking] = np.where(found, order[place], -1)
-    return matches
+        if not _sorted(in_order, second, order):
+            order = np.lexsort((second, keys))
+            in_order = keys[order]
+        return cls(scale, in_order, order, second)
+
+    def newest(self, codes: Integers, limit: Integers, second_limit: Integers, reach: int | None) -> Integers:
+        """The position of each asking row's match, or -1."""
+        # One after the other, asking rows of one entity and of near instants find what they look at in the cache.
+        asked = _in_coarse_order(limit)
+        asked = asked[_in_order_of_code(codes[asked])]
+        codes, limit, second_limit = codes[asked], limit[asked], second_limit[asked]
+        first_key = codes * self.scale.length
+        place = np.searchsorted(self.keys, first_key + self.scale.at_or_before(limit), side="right") - 1
+        lowest = first_key if reach is None else first_key + self.scale.at_or_after(limit - reach)
+        position = self.position[place]
+        # A place before the first is that of no row, though it reads like the last one's.
+        found = (place >= 0) & (self.keys[place] >= lowest)
+        beyond = np.flatnonzero(found & (self.second[position] > second_limit))
+        if len(beyond):
+            earlier = last_at_or_below(self.minima, place[beyond], second_limit[beyond])
+            found[beyond] = (earlier >= 0) & (self.keys[earlier] >= lowest[beyond])
+            position[beyond] = self.position[earlier]
+        matches = np.empty_like(asked)
+        matches[asked] = np.where(found, position, -1)
+        return matches
+
+    @cached_property
+    def minima(self) -> list[Integers]:
+        """The second times in order, as `last_at_or_below` asks for them."""
+        return minima_of(self.second[self.position])
 
 
-def last_at_or_below(values: Integers, before: Integers, limits: Integers) -> Integers:
-    """For each limit the last place before `before` whose value is at or below it, or -1.
-
-    The smaller of every two neighbours, then of every two of those, and so on: each question climbs until a neighbour
-    on the left holds an answer and descends to the last one in it, in twice the logarithm of the values' number steps.
-    """
+def minima_of(values: Integers) -> list[Integers]:
+    """The values, the smaller of every two neighbours, of every two of those, and so on up to the smallest of all."""
     levels = [values]
     while len(levels[-1]) > 1:
         padded = np.append(levels[-1], np.full(len(levels[-1]) % 2, np.iinfo(np.int64).max))
         levels.append(padded.reshape(-1, 2).min(axis=1))
+    return levels
+
+
+def last_at_or_below(minima: list[Integers], before: Integers, limits: Integers) -> Integers:
+    """For each limit the last place before `before` whose value is at or below it, or -1; `minima` are the values'.
+
+    Each question climbs until a neighbour on the left holds an answer, and descends to the last one in it: in all
+    twice the logarithm of the number of values.
+    """
     node, height = before.copy(), np.full(len(before), -1)
     climbing = np.arange(len(before))
-    for level, smallest in enumerate(levels):
+    for level, smallest in enumerate(minima):
         left = (node[climbing] % 2 == 1) & (smallest[node[climbing] - 1] <= limits[climbing])
         height[climbing[left]] = level
         node[climbing[left]] -= 1
         climbing = climbing[~left]
         node[climbing] //= 2
-    for level in range(len(levels) - 1, 0, -1):
+    for level in range(len(minima) - 1, 0, -1):
         inside = np.flatnonzero(height >= level)
-        right = np.minimum(2 * node[inside] + 1, len(levels[level - 1]) - 1)
-        node[inside] = np.where(levels[level - 1][right] <= limits[inside], right, 2 * node[inside])
+        right = np.minimum(2 * node[inside] + 1, len(minima[level - 1]) - 1)
+        node[inside] = np.where(minima[level - 1][right] <= limits[inside], right, 2 * node[inside])
     node[climbing] = -1
     return node
 
@@ -102,6 +149,10 @@ class _Scale:
             return cls(length, origin, None)
         instants = np.unique(times)
         return cls(len(instants), 0, instants)
+
+    def numbers(self, times: Integers) -> Integers:
+        """The number of each of the instants that the scale is made of."""
+        return times - self.origin if self.instants is None else np.searchsorted(self.instants, times)
 
     def at_or_after(self, times: Integers) -> Integers:
         """The number of the first instant of the scale from each time on; `length` for times after its last."""

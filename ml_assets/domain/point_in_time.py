@@ -8,6 +8,7 @@ What does not: reading the frames (`resources`).
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
+import numpy as np
 import polars as pl
 
 from ml_assets.domain.entity_codes import entity_codes
@@ -104,20 +105,28 @@ def as_of(
     else:
         reach = _in_microseconds(group.valid_for) - 1
         place = newest_within(codes, (event_time, known_at), asking_codes, (asked_about, asked_at), reach)
-    at = pl.select(pl.when(pl.Series(place >= 0)).then(pl.Series(place).cast(pl.UInt32, strict=False))).to_series()
-    return rows.select(pl.col(value).gather(at).alias(f"{prefix}{value}") for value in values)
+    return _taken(rows.select(values), place).rename(lambda value: f"{prefix}{value}")
 
 
 def _refuse_undeclared(group: FeatureGroupSpec, event_time: Integers, known_at: Integers) -> None:
     after = known_at - event_time
-    for field, most in (("known_before", -after), ("known_after", after)):
+    ends = {"known_before": -int(after.min()), "known_after": int(after.max())} if len(after) else {}
+    for field, most in ends.items():
         declared = getattr(group, field)
-        if len(most) and int(most.max()) > _in_microseconds(declared):
+        if most > _in_microseconds(declared):
             raise PointInTimeError(
-                f"features/{group.name} holds a row that became known {timedelta(microseconds=int(most.max()))} "
+                f"features/{group.name} holds a row that became known {timedelta(microseconds=most)} "
                 f"{field.removeprefix('known_')} its event_time, but the group declares {field}={declared}, and from "
                 "that follow the days that are read. Declare what is true, or materialise the group's days anew."
             )
+
+
+def _taken(values: pl.DataFrame, place: Integers) -> pl.DataFrame:
+    """The values at each place, nulls at -1."""
+    if values.is_empty():
+        return values.clear(len(place))
+    taken = values[pl.Series(np.maximum(place, 0).astype(np.uint32))]
+    return taken.select(pl.when(pl.Series(place >= 0)).then(pl.all()))
 
 
 def _in_microseconds(span: timedelta) -> int:
