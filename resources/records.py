@@ -97,6 +97,19 @@ def as_metadata(
     return {key: json.dumps(value, separators=(",", ":")) for key, value in told.items() if value or key == DAYS_KEY}
 
 
+def notes_of(commit: CommitRecord) -> dict[date, DayNote]:
+    """What a commit records of its days."""
+    return {
+        date.fromisoformat(text): DayNote(content, bool(empty), why, inputs)
+        for text, (content, empty, why, inputs) in _json(commit, DAYS_KEY, {}).items()
+    }
+
+
+def withdrawn_in(commit: CommitRecord) -> set[date]:
+    """The days that a commit takes off the record."""
+    return {date.fromisoformat(text) for text in _json(commit, WITHDRAWN_KEY, [])}
+
+
 def reads_of(commit: CommitRecord) -> dict[str, WasRead]:
     """What the days of a commit that hold rows were computed from, by the name of the read."""
     return {name: _understood(told) for name, told in _json(commit, READ_KEY, {}).items()}
@@ -191,24 +204,23 @@ def folded(rows: pl.DataFrame, commits: Sequence[CommitRecord]) -> pl.DataFrame:
     """The records after further commits, the oldest first."""
     held: dict[date, dict[str, Any]] = {row[DAY]: row for row in rows.iter_rows(named=True)}
     for commit in commits:
-        for text in _json(commit, WITHDRAWN_KEY, []):
-            held.pop(date.fromisoformat(text), None)
+        for day in withdrawn_in(commit):
+            held.pop(day, None)
         versions = commit.metadata.get(VERSIONS_KEY, "{}")
-        for text, (content, empty, why, inputs) in _json(commit, DAYS_KEY, {}).items():
-            day = date.fromisoformat(text)
+        for day, note in notes_of(commit).items():
             before = held.get(day)
-            same = before is not None and before["content"] == content
+            same = before is not None and before["content"] == note.content
             held[day] = {
                 DAY: day,
-                "content": content,
-                "empty": bool(empty),
-                "why": why,
+                "content": note.content,
+                "empty": note.empty,
+                "why": note.why,
                 "changed_at": before["changed_at"] if before and same else commit.version,
                 "recorded_at": commit.version,
                 "computed": commit.timestamp,
                 "run_id": commit.metadata.get("run_id", ""),
                 "code_version": commit.metadata.get("code_version", ""),
-                "inputs": json.dumps(inputs, separators=(",", ":")),
+                "inputs": json.dumps(dict(note.inputs), separators=(",", ":")),
                 "versions": versions,
             }
     return pl.DataFrame([held[day] for day in sorted(held)], schema=_SCHEMA)
