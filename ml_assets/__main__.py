@@ -5,6 +5,7 @@ What belongs here: arguments in, one call, an exit status out. What does not: wh
 
 import argparse
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -125,6 +126,9 @@ def parser() -> argparse.ArgumentParser:
     retrain.add_argument("model")
     retrain.add_argument("day", help="YYYY-MM-DD")
     retrain.add_argument("--reason", required=True, help="why; it is recorded as the day's decision")
+    again = commands.add_parser("reproduce", help="make a training set and its models once more, and compare")
+    again.add_argument("table", help="models/<model>")
+    again.add_argument("day", help="the day of the training, YYYY-MM-DD")
     upkeep = commands.add_parser("upkeep", help="delete files of the lake that no record and no recent reader needs")
     upkeep.add_argument("--keep-hours", type=int, default=KEEP_HOURS, help="how long every version stays readable")
     upkeep.add_argument("--dry-run", action="store_true", help="tell what would be deleted, delete nothing")
@@ -356,6 +360,28 @@ def _retrain(chosen: argparse.Namespace) -> int:
     return _told(f"retrain {chosen.model} {day}", report, began)
 
 
+def _reproduce(chosen: argparse.Namespace) -> int:
+    from ml_assets.launch import parse_days
+    from ml_assets.reproduce import reproduce
+
+    began = time.monotonic()
+    launcher, day = _launcher(), parse_days(chosen.day, None).start
+    with tempfile.TemporaryDirectory(prefix="ml-assets-reproduce-") as folder:
+        found = reproduce(launcher.lake, launcher.catalog, chosen.table, day, Path(folder))
+    console = Console()
+    shown = Table(title=f"{found.table} of {found.day}, made once more from {len(found.read)} recorded tables")
+    for name in ("what", "as recorded", "made once more", ""):
+        shown.add_column(name, overflow="fold")
+    for each in found.compared:
+        shown.add_row(each.what, each.recorded, each.rebuilt, "same" if each.same else "DIFFERS")
+    console.print(shown)
+    for line in found.changed:
+        console.print(f"- {line}", highlight=False, soft_wrap=True)
+    verdict = "identical" if found.identical else "not what is on record"
+    console.print(f"{found.table} {found.day}: {verdict} ({time.monotonic() - began:.1f} s).", highlight=False)
+    return 0 if found.identical else FAILED
+
+
 def _upkeep(chosen: argparse.Namespace) -> int:
     from resources.upkeep import upkeep
 
@@ -426,6 +452,7 @@ COMMANDS = {
     "plan": _plan,
     "pull": _pull,
     "repair": _repair,
+    "reproduce": _reproduce,
     "retrain": _retrain,
     "run": _run,
     "status": _status,

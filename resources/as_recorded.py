@@ -75,23 +75,19 @@ def as_read(lake: Lake, read: WasRead, day: date) -> tuple[DayFrame, list[date]]
         )
     days = sorted(of_day.contents)
     rows = snapshot.collect(snapshot.scan(days[0], days[-1] + ONE_DAY).filter(pl.col(DAY).is_in(days)))
-    found = content_hashes(rows, days=days)
-    differing = [
-        each
-        for each in days
-        if found[each] != of_day.contents[each] and not _as_narrower(rows, each, of_day.contents[each])
-    ]
+    by_day, none = rows.partition_by(DAY, as_dict=True), rows.clear()
+    differing = [each for each in days if not holds(by_day.get((each,), none), each, of_day.contents[each])]
     return DayFrame(read.table, rows.lazy(), frozenset(days), frozenset(rows[DAY]), {}, read.version), differing
 
 
-def _as_narrower(rows: pl.DataFrame, day: date, content: str) -> bool:
-    """Whether a day's rows are the recorded ones without columns that the table has been given since."""
-    narrower = rows.filter(pl.col(DAY) == day)
-    while len(narrower.columns) > 1 and narrower[narrower.columns[-1]].null_count() == narrower.height:
-        narrower = narrower.drop(narrower.columns[-1])
-        if content_hashes(narrower, days=[day])[day] == content:
-            return True
-    return False
+def holds(rows: pl.DataFrame, day: date, content: str) -> bool:
+    """Whether a day's rows are what a record says, columns that the table has been given since apart."""
+    while content_hashes(rows, days=[day])[day] != content:
+        newest = rows.columns[-1]
+        if newest == DAY or rows[newest].null_count() < rows.height:
+            return False
+        rows = rows.drop(newest)
+    return True
 
 
 def _commit_at(lake: Lake, table: str, day: date, version: int) -> CommitRecord | None:

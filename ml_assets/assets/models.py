@@ -1,6 +1,6 @@
 """`models/<model>`: the candidates trained at the day, the best one named, each with its artefact.
 
-What belongs here: the stage. What does not: fitting (`ml_assets/domain/training.py`), MLflow (`resources`).
+What belongs here: the stage. What does not: candidates (`ml_assets/domain/candidates.py`), MLflow (`resources`).
 """
 
 import json
@@ -10,46 +10,23 @@ from datetime import date
 import polars as pl
 
 from ml_assets.assets.stage import Body, Ready, Stage
-from ml_assets.domain.content import content_hashes, fingerprint, seed_of
+from ml_assets.domain.candidates import CANDIDATES, NOT_CONTENT, candidates_of, code_of_candidates
+from ml_assets.domain.content import fingerprint, seed_of
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.drift import DriftReference, drift_reference
-from ml_assets.domain.evaluation import evaluate
 from ml_assets.domain.feature_version import feature_version
-from ml_assets.domain.local_days import DAY
-from ml_assets.domain.serving import JUDGED, REFIT, SCORE
-from ml_assets.domain.slices import HELD_OUT, TRAIN
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training import CANDIDATE, Candidate, fit_candidate, libraries, refitted
-from ml_assets.domain.training_rows import EVENT_DAY, SLICES, rows_of_slice, slices_of
+from ml_assets.domain.training import CANDIDATE, libraries
+from ml_assets.domain.training_rows import slices_of
 from partitions import same_days
 
 LIMITS = DayLimits(key=("model_version",), required=("model_version", "artefact", "best"))
-# The artefact's bytes and MLflow's run id differ from run to run for the same fitted model.
-NOT_CONTENT = frozenset({"artefact", "mlflow_run_id"})
-MODELS = {
-    DAY: pl.Date,
-    "candidate": pl.String,
-    "role": pl.String,
-    "model_version": pl.String,
-    "judged_by": pl.String,
-    "best": pl.Boolean,
-    "metrics": pl.String,
-    "importances": pl.String,
-    "reference": pl.String,
-    "training_content": pl.String,
-    "slices": pl.String,
-    "feature_version": pl.String,
-    "seed": pl.Int64,
-    "libraries": pl.String,
-    "artefact": pl.Binary,
-    "mlflow_run_id": pl.String,
-}
+MODELS = {**CANDIDATES, "mlflow_run_id": pl.String}
 
 
 def _body(model: ModelSpec, catalog: Catalog) -> Body:
-    version = feature_version(model, catalog)
+    version, code = feature_version(model, catalog), code_of_candidates(model, catalog)
 
     def body(ready: Ready) -> DayBatch:
         sets = ready.inputs["training_set"]
@@ -59,10 +36,12 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
             for day in ready.days
             if day not in trained
         }
-        rows = [pl.concat([_candidate_rows(model, version, ready, day), _replaced(ready, day)]) for day in trained]
-        frame = pl.concat(rows).unique("model_version", keep="first", maintain_order=True) if rows else _none()
+        rows = [_none()]
+        for day in trained:
+            rows += [_candidate_rows(model, version, code, ready, day), _replaced(ready, day)]
+        frame = pl.concat(rows).unique("model_version", keep="first", maintain_order=True)
         verdicts = judge_days(frame, trained, LIMITS) if trained else {}
-        return DayBatch(rows=frame, verdicts=verdicts, empty=empty, leave_out=NOT_CONTENT)
+        return DayBatch(rows=frame, verdicts=verdicts, empty=empty, leave_out=NOT_CONTENT | {"mlflow_run_id"})
 
     return body
 
@@ -77,94 +56,33 @@ def _replaced(ready: Ready, day: date) -> pl.DataFrame:
     return held.select(*MODELS).with_columns(pl.lit(value=False).alias("best")) if held.height else _none()
 
 
-def _candidate_rows(model: ModelSpec, version: str, ready: Ready, day: date) -> pl.DataFrame:
-    """The candidate as it is judged and, where the spec asks for it, fitted anew on all that it may know."""
+def _candidate_rows(model: ModelSpec, version: str, code: Mapping[str, str], ready: Ready, day: date) -> pl.DataFrame:
+    """The day's candidates, with the run of MLflow that holds what is to be said of them."""
     rows = ready.inputs["training_set"].of(day)
-    train, held_out = rows_of_slice(rows, TRAIN), rows_of_slice(rows, HELD_OUT)
     seed = seed_of(model.name, day.isoformat())
-    judged = fit_candidate(model, train, held_out, seed=seed)
-    fitted = {JUDGED: (judged, train)}
-    if model.refit:
-        fitted[REFIT] = (refitted(model, rows, judged, seed=seed), rows)
-    training_hash = content_hashes(rows)[day]
-    versions = {
-        role: f"{day}-{fingerprint(CANDIDATE, role, each.probe, training_hash, version, model.estimator, seed)}"
-        for role, (each, _) in fitted.items()
-    }
-    _, of_inputs = list(fitted.values())[-1]
-    reference = _reference(model, of_inputs, held_out, judged).to_json()
-    metrics = _metrics(held_out, judged)
+    made = candidates_of(model, rows, day, seed=seed, feature_version=version, code=code)
+    judged = made.row(0, named=True)
     recorded = {
-        "training_content": training_hash,
+        "training_content": judged["training_content"],
         "training_set_version": str(ready.inputs["training_set"].version),
         "feature_version": version,
         "seed": str(seed),
         "slices": "; ".join(f"{name} {part}" for name, part in slices_of(rows).named().items()),
-        **{f"rows {role}": str(frame.height) for role, (_, frame) in fitted.items()},
-        **{f"model_version {role}": versions[role] for role in fitted},
+        **{f"model_version {role}": name for role, name in made.select("role", "model_version").iter_rows()},
     }
     mlflow_run_id = ready.context.resources.mlflow.record(
         asset=f"{STAGE.name}/{model.name}",
         partition=day.isoformat(),
         dagster_run_id=ready.context.run.run_id,
         params={**_parameters(model), **recorded},
-        metrics=metrics,
+        metrics=json.loads(judged["metrics"]),
         tags={f"library.{name}": release for name, release in libraries().items()},
         files={
-            **{f"{role}.skops": each.artefact for role, (each, _) in fitted.items()},
-            "importances.json": _json(judged.importances).encode(),
+            **{f"{role}.skops": artefact for role, artefact in made.select("role", "artefact").iter_rows()},
+            "importances.json": judged["importances"].encode(),
         },
     )
-    return pl.DataFrame(
-        [
-            {
-                DAY: day,
-                "candidate": CANDIDATE,
-                "role": role,
-                "model_version": versions[role],
-                "judged_by": versions[JUDGED],
-                "best": True,
-                "metrics": _json(metrics),
-                "importances": _json(each.importances),
-                "reference": reference,
-                "training_content": training_hash,
-                SLICES: slices_of(rows).to_json(),
-                "feature_version": version,
-                "seed": seed,
-                "libraries": _json(libraries()),
-                "artefact": each.artefact,
-                "mlflow_run_id": mlflow_run_id,
-            }
-            for role, (each, _) in fitted.items()
-        ],
-        schema=MODELS,
-    )
-
-
-def _metrics(held_out: pl.DataFrame, judged: Candidate) -> dict[str, float]:
-    measured = evaluate(held_out["label"].to_numpy(), judged.scores)
-    named = {
-        "roc_auc": measured.roc_auc,
-        "brier": measured.brier,
-        "log_loss": measured.log_loss,
-        "ece": measured.ece,
-    }
-    return {f"held_out_{name}": value for name, value in named.items() if value is not None}
-
-
-def _reference(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame, candidate: Candidate) -> DriftReference:
-    # Scores of rows that were trained on are too sure of themselves: their reference is the held-out slice.
-    of_scores = held_out.select(EVENT_DAY).with_columns(pl.Series(SCORE, candidate.scores))
-    quantile = model.drift.block_quantile
-    inputs = drift_reference(
-        train,
-        list(model.feature_columns),
-        day=EVENT_DAY,
-        categorical=set(model.categorical_columns),
-        block_quantile=quantile,
-    )
-    scores = drift_reference(of_scores, [SCORE], day=EVENT_DAY, categorical=set(), block_quantile=quantile)
-    return DriftReference(columns=(*inputs.columns, *scores.columns))
+    return made.with_columns(pl.lit(mlflow_run_id).alias("mlflow_run_id"))
 
 
 def _parameters(model: ModelSpec) -> dict[str, str]:
@@ -177,10 +95,6 @@ def _parameters(model: ModelSpec) -> dict[str, str]:
         "min_samples_leaf": str(chosen.min_samples_leaf),
         "l2_regularization": str(chosen.l2_regularization),
     }
-
-
-def _json(mapping: Mapping[str, object]) -> str:
-    return json.dumps(dict(mapping), sort_keys=True)
 
 
 STAGE = Stage(
@@ -211,6 +125,7 @@ STAGE = Stage(
         "best": "whether it is of the day's candidate for champion",
         "slices": "the event days it was fitted, chosen and judged on, and how much of them was known, as JSON",
         "reference": "what drift is measured against, as JSON",
+        "code": "the modules at work and the digest of each one's source, as JSON",
         "artefact": "the fitted pipeline (skops)",
     },
     empty=MODELS,

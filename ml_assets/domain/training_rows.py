@@ -37,16 +37,19 @@ def training_set(
     frames: Mapping[str, pl.DataFrame],
     labels: pl.DataFrame,
     day: date,
+    *,
+    as_recorded: Slices | None = None,
 ) -> TrainingSet:
     """Events of the day's slices whose label was known before the day began, in cohorts that count as known.
 
-    Every row carries its event's local day, the name of its slice and the record of all slices. `faults` are reasons
-    why nothing can be trained on them, `findings` what a person should know.
+    The slices are those `as_recorded` of a set that is made once more. Every row carries its event's local day, the
+    name of its slice and the record of all slices. `faults` are reasons why nothing can be trained on them, `findings`
+    what a person should know.
     """
     began, _ = DayRange(day, day).instants(model.calendar.timezone)
     known = labels.filter(pl.col("known_at") < began).select("row_key", "label")
     cohorts = cohorts_of(asked_for(model, frames[model.spine], (first_event_day(model, day), day)), known)
-    slices = slices_before(model, cohorts, day)
+    slices = as_recorded or slices_before(model, cohorts, day)
     usable = cohorts.filter(mature(model.maturity, model.calendar, day))[EVENT_DAY].to_list()
     rows = feature_rows(model, groups, frames, (slices.window.start, slices.window.end))
     chosen = (
