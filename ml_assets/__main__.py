@@ -407,10 +407,9 @@ def _upkeep(chosen: argparse.Namespace) -> int:
 def _accept_loss(chosen: argparse.Namespace) -> int:
     launcher = _launcher()
     launcher.known_asset(chosen.table)
-    said = launcher.lake.store.declare_loss(chosen.table)
-    Console().print(
-        f"{chosen.table}: {said or 'what is there now counts from here on'}. See what rests on it: ml-assets plan"
-    )
+    left = launcher.lake.store.declare_loss(chosen.table)
+    counts = f"the {len(left.days())} days it holds count" if left else "it is gone, and begins anew"
+    Console().print(f"{chosen.table}: {counts} from here on. See what rests on it: ml-assets plan", highlight=False)
     return 0
 
 
