@@ -133,7 +133,7 @@ class Replay:
     def _take_back(self, model: ModelSpec, cut: date) -> None:
         """Decisions after `cut` were made as if nothing had been trained there: they are made anew."""
         lake = self.launcher.lake
-        for table, first in (("retrain_decisions", cut + timedelta(days=1)), ("champions", cut)):
+        for table, first in (("retrain_decisions", cut + timedelta(days=1)), ("champions", cut), ("calibrators", cut)):
             on_record = lake.record(f"{table}/{model.name}")[DAY]
             lake.withdraw(f"{table}/{model.name}", [day for day in on_record if day >= first])
 

@@ -259,7 +259,9 @@ class Lake:
     def _quarantine(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
         if batch.quarantined is None:
             return
-        target = f"quarantine/{table.split('/', 1)[1]}"
+        # A source and an outcome may have one name.
+        stage, name = table.split("/", 1)
+        target = f"quarantine/{name}" if stage == "events" else f"quarantine/{stage}__{name}"
         kept = self.store.snapshot(target)
         judged = list(batch.verdicts)
         holding = set(batch.quarantined[DAY]) | (kept.days() & set(judged) if kept else set())

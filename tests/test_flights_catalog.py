@@ -216,7 +216,7 @@ def test_cancelled_flights_wait_for_the_days_report(flights):
 
 def test_no_label_comes_later_than_the_calendar_allows():
     outcome = CATALOG.outcomes["disrupted"]
-    dated = labels_by_known_day(outcome, flights_archive.events()["flights"])
+    dated = labels_by_known_day(outcome, flights_archive.events()["flights"]).rows
     assert dated.height == 336_776
     assert FIRST <= dated[DAY].min() < dated[DAY].max() < outcome.calendar.outcome_end_day
     assert dated.filter(pl.col(DAY) >= END).height > 0
@@ -535,7 +535,7 @@ def features_of(group: FeatureGroupSpec, days: DayRange) -> pl.DataFrame:
 def labels_of(name: str, days: DayRange) -> pl.DataFrame:
     outcome = CATALOG.outcomes[name]
     read = days.extended(back=outcome.calendar.label_lag_days)
-    rows = labels_by_known_day(outcome, flights_archive.events(read.start, read.end)[outcome.source])
+    rows = labels_by_known_day(outcome, flights_archive.events(read.start, read.end)[outcome.source]).rows
     return rows.filter(pl.col(DAY).is_in(list(days))).sort(DAY, "row_key")
 
 

@@ -1,5 +1,6 @@
 """A day's calibrator sees scores of models that were not fitted on their events, and labels known before the day."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_assets.catalog.calendars import FLIGHTS
+from ml_assets.domain.calibration import HeldOut
 from ml_assets.domain.held_out import Judged, ScoredDays, days_before, judged_for, scorers
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.serving import JUDGED, REFIT, Stored, fitted_until
 from ml_assets.domain.slices import Slice, Slices
+from ml_assets.domain.specs import Maturity
 from partitions import DayRange
 
 TRAINED = date(2024, 3, 20)
@@ -78,16 +82,36 @@ def rows() -> pl.DataFrame:
     )
 
 
-@given(day=st.integers(1, 12), hour=st.integers(0, 23), left_out=st.sets(st.integers(0, 9)))
-def test_only_labels_known_before_the_instant_count_with_their_age(rows, day, hour, left_out):
+CALENDAR = replace(FLIGHTS, timezone="UTC", label_lag_days=4)
+
+
+def of_day(scored: ScoredDays, maturity: Maturity, at: date, hour: int, by: dict[date, str]) -> HeldOut:
+    return scored.held_out(maturity, CALENDAR, at, int(instant(at, hour).timestamp()) * 1_000_000, by)
+
+
+@given(day=st.integers(1, 12), hour=st.integers(0, 23), age=st.integers(1, 5), left_out=st.sets(st.integers(0, 9)))
+def test_only_labels_known_before_the_instant_of_cohorts_that_count_as_known(rows, day, hour, age, left_out):
     at = TRAINED + timedelta(days=day)
-    began = instant(at, hour)
     by = {past: "v" for place in range(10) if place not in left_out and (past := TRAINED + timedelta(days=place)) < at}
-    found = ScoredDays.of("v", rows).held_out(at, int(began.timestamp()) * 1_000_000, by)
-    expected = rows.filter(pl.col(DAY).is_in(list(by)), pl.col("known_at") < began)
+    found = of_day(ScoredDays.of("v", rows), Maturity(age_days=age), at, hour, by)
+    mature = [past for past in by if (at - past).days >= age]
+    expected = rows.filter(pl.col(DAY).is_in(mature), pl.col("known_at") < instant(at, hour))
     assert found.scores.tolist() == expected["score"].to_list()
     assert found.labels.tolist() == expected["label"].to_list()
-    assert found.ages.tolist() == [(at - past).days for past in expected[DAY]]
+    newest = expected[DAY].max()
+    assert found.ages.tolist() == [(newest - past).days + 1 for past in expected[DAY]]
+
+
+def test_by_share_a_cohort_counts_once_enough_of_its_events_have_a_label_or_none_can_come_any_more(rows):
+    """Of the ten labels of a day four are known at the next midnight, eight a day later, all two days later."""
+    scored = ScoredDays.of("v", rows.with_columns(label=pl.when(pl.col("score") > 0.0).then("label")))
+    at = TRAINED + timedelta(days=9)
+    by = {TRAINED + timedelta(days=place): "v" for place in range(9)}
+    newest = {share: at - timedelta(days=back) for share, back in ((0.3, 1), (0.75, 2), (0.9, 3))}
+    for share, day in newest.items():
+        found = of_day(scored, Maturity(label_share=share), at, 0, by)
+        known = rows.filter(pl.col(DAY) <= day, pl.col("known_at") < instant(at, 0))
+        assert len(found) == known.height, share
 
 
 def test_versions_are_kept_apart(rows):
@@ -95,8 +119,7 @@ def test_versions_are_kept_apart(rows):
     both = ScoredDays.of("v", rows).also(ScoredDays.of("w", other))
     past = [TRAINED, TRAINED + timedelta(days=1)]
     at = TRAINED + timedelta(days=9)
-    began = int(instant(at, 0).timestamp()) * 1_000_000
-    mixed = both.held_out(at, began, {past[0]: "v", past[1]: "w"})
+    mixed = of_day(both, Maturity(age_days=1), at, 0, {past[0]: "v", past[1]: "w"})
     assert mixed.scores[:10].tolist() == rows["score"][:10].to_list()
     assert mixed.scores[10:].tolist() == [0.5] * 10
-    assert len(both.held_out(at, began, {past[0]: "nobody"})) == 0
+    assert len(of_day(both, Maturity(age_days=1), at, 0, {past[0]: "nobody"})) == 0

@@ -5,8 +5,9 @@ What belongs here: the stage. What does not: the fit (`ml_assets/domain/calibrat
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
+from functools import cache, partial
 
 import polars as pl
 from dagster import MetadataValue
@@ -28,7 +29,7 @@ from ml_assets.domain.held_out import ScoredDays, Scorers, days_before, judged_f
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.pictures import inline, reliability_picture
 from ml_assets.domain.point_in_time import feature_rows
-from ml_assets.domain.serving import scored
+from ml_assets.domain.serving import Stored, scored
 from ml_assets.domain.specs import Catalog, ModelSpec
 from partitions import DayRange, same_days, window_before
 
@@ -53,8 +54,9 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
         empty = dict.fromkeys(sorted(set(ready.days) - set(days)), NOBODY)
         if not days:
             return DayBatch(rows=pl.DataFrame(schema=CALIBRATORS), verdicts={}, empty=empty)
-        by_day = {day: _scorers(model, ready, served, day) for day in days}
-        held_out = _held_out(model, catalog, ready, by_day)
+        stored = cache(partial(ready.named, "models", column="model_version"))
+        by_day = {day: _scorers(model, stored, served, day) for day in days}
+        held_out = _held_out(model, catalog, ready, stored, by_day)
         made = {day: calibrator_of_day(held_out[day], model.calibration) for day in days}
         rows = pl.DataFrame([_row(day, served[day], made[day]) for day in days], schema=CALIBRATORS)
         newest = days[-1]
@@ -79,15 +81,21 @@ def _served(ready: Ready, read: str) -> dict[date, str]:
     return dict(rows.iter_rows())
 
 
-def _scorers(model: ModelSpec, ready: Ready, served: Mapping[date, str], day: date) -> Scorers:
-    champion = ready.named("models", served[day], "model_version")
-    first = min(past for past in served if past <= day)
-    before = {past: version for past, version in served.items() if past < day}
-    judged = judged_for(ready.named("models", served[first], "model_version"))
-    return scorers(champion, before, judged, days_before(day, _window_days(model)))
+def _scorers(model: ModelSpec, stored: Callable[[str], Stored], served: Mapping[date, str], day: date) -> Scorers:
+    """Who scores each day of the day's own window, whatever else the run has read."""
+    window = days_before(day, _window_days(model))
+    before = {past: served[past] for past in window if past in served}
+    first = next(iter(before.values()), served[day])
+    return scorers(stored(served[day]), before, judged_for(stored(first)), window)
 
 
-def _held_out(model: ModelSpec, catalog: Catalog, ready: Ready, by_day: Mapping[date, Scorers]) -> dict[date, HeldOut]:
+def _held_out(
+    model: ModelSpec,
+    catalog: Catalog,
+    ready: Ready,
+    stored: Callable[[str], Stored],
+    by_day: Mapping[date, Scorers],
+) -> dict[date, HeldOut]:
     """For each day its labelled held-out rows, joined and scored once for all days of the run."""
     groups = catalog.groups_of(model)
     whole = frozenset.intersection(*(ready.inputs[name].days for name in groups))
@@ -102,12 +110,15 @@ def _held_out(model: ModelSpec, catalog: Catalog, ready: Ready, by_day: Mapping[
         frames = {name: rows.collect() for name, rows in joined_rows(model, groups, ready, min(past_days)).items()}
         labels = ready.inputs["labels"].rows.select("row_key", "label", "known_at").collect()
         rows = feature_rows(model, groups, frames, (min(past_days), date.fromordinal(max(past_days).toordinal() + 1)))
-        labelled = rows.join(labels, on="row_key", how="inner", maintain_order="left")
+        events = rows.join(labels, on="row_key", how="left", maintain_order="left")
         for version, past in sorted(wanted.items()):
-            of_days = labelled.filter(pl.col(DAY).is_in(sorted(past)))
-            scores = scored(model, ready.named("models", version, "model_version"), of_days)
+            of_days = events.filter(pl.col(DAY).is_in(sorted(past)))
+            scores = scored(model, stored(version), of_days)
             gathered = gathered.also(ScoredDays.of(version, of_days.with_columns(scores)))
-    return {day: gathered.held_out(day, _began_us(model, day), by) for day, by in by_day.items()}
+    return {
+        day: gathered.held_out(model.maturity, model.calendar, day, _began_us(model, day), by)
+        for day, by in by_day.items()
+    }
 
 
 def _began_us(model: ModelSpec, day: date) -> int:
@@ -144,7 +155,9 @@ def _shown(model: ModelSpec, day: date, made: DayCalibrator, held_out: HeldOut) 
 
 
 def _window_days(model: ModelSpec) -> int:
-    return model.calibration.window_days if model.calibration else 1
+    """The event days before a day that may calibrate it, back from the newest that can count as known."""
+    window = model.calibration.window_days if model.calibration else 1
+    return window + model.oldest_cohort_days - 1
 
 
 def _reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:

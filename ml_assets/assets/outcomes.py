@@ -10,7 +10,7 @@ from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.labels import LABEL_COLUMNS, labels_by_known_day, late_by_day
+from ml_assets.domain.labels import LABEL_COLUMNS, labels_by_known_day, refused_by_day
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, OutcomeSpec
 from partitions import trailing_days
@@ -27,13 +27,13 @@ def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
         none = sorted(set(ready.days) - set(rows[DAY]))
         past_events = {day: "no label became known" for day in none if calendar.is_past(day)}
         judged = [day for day in ready.days if day not in past_events]
-        late = late_by_day(labels.late, ready.days)
+        refused = refused_by_day(labels, ready.days)
         return DayBatch(
             rows=rows,
             verdicts=judge_days(rows, judged, limits),
             empty=past_events,
-            quarantined=labels.late.filter(inside),
-            notes={day: {"labels later than declared": f"{number}, in quarantine"} for day, number in late.items()},
+            quarantined=labels.refused.filter(inside),
+            notes={day: {"labels refused": f"{number}, in quarantine"} for day, number in refused.items()},
         )
 
     return body

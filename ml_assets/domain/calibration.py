@@ -76,7 +76,7 @@ IDENTITY = Calibrator("none")
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Scores of events that the scoring model was not fitted on, with their labels and ages in days (1: yesterday)."""
+    """Scores of events that the scoring model was not fitted on, with their labels and ages in days (1: the newest)."""
 
     scores: Floats
     labels: Floats
@@ -172,7 +172,7 @@ class _Objective:
 
     def __call__(self, slope: float, offset: float) -> float:
         z = slope * self.f + offset
-        entropy = float(self.weights @ (np.logaddexp(0, z) - self.labels * z))
+        entropy = _total(self.weights * (np.logaddexp(0, z) - self.labels * z))
         pull = self.calibration.slope_ridge * (slope - 1) ** 2 + self.calibration.offset_ridge * offset**2
         return entropy + pull / 2
 
@@ -180,14 +180,14 @@ class _Objective:
         """Newton's step away from the minimum; in the offset alone where the slope is fixed."""
         p = _sigmoid(slope * self.f + offset)
         residual = self.weights * (p - self.labels)
-        to_slope = float(residual @ self.f) + self.calibration.slope_ridge * (slope - 1)
-        to_offset = float(residual.sum()) + self.calibration.offset_ridge * offset
+        to_slope = _total(residual * self.f) + self.calibration.slope_ridge * (slope - 1)
+        to_offset = _total(residual) + self.calibration.offset_ridge * offset
         curvature = self.weights * p * (1 - p)
-        h_oo = float(curvature.sum()) + self.calibration.offset_ridge
+        h_oo = _total(curvature) + self.calibration.offset_ridge
         if fixed:
             return 0.0, to_offset / h_oo
-        h_so = float(curvature @ self.f)
-        h_ss = float((curvature * self.f) @ self.f) + self.calibration.slope_ridge
+        h_so = _total(curvature * self.f)
+        h_ss = _total(curvature * self.f * self.f) + self.calibration.slope_ridge
         determinant = h_ss * h_oo - h_so * h_so
         return (h_oo * to_slope - h_so * to_offset) / determinant, (h_ss * to_offset - h_so * to_slope) / determinant
 
@@ -246,6 +246,11 @@ def _wilson(share: Floats, rows: npt.NDArray[np.int64], z: float = 1.959964) -> 
     centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
     return centre - half, centre + half
+
+
+def _total(values: Floats) -> float:
+    # Not a dot product: BLAS adds in another order on another number of threads, and a day must come out the same.
+    return float(np.sum(values))
 
 
 def _log_odds(score: Floats) -> Floats:

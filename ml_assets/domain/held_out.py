@@ -15,7 +15,8 @@ import polars as pl
 from ml_assets.domain.calibration import HeldOut
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.serving import SCORE, Stored, fitted_until
-from ml_assets.domain.slices import Slices
+from ml_assets.domain.slices import Slices, mature
+from ml_assets.domain.specs import Calendar, Maturity
 from partitions import DayRange
 
 Scorers = dict[date, str]
@@ -52,37 +53,69 @@ def scorers(champion: Stored, served: Mapping[date, str], first: Judged | None, 
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredDays:
-    """Labelled, scored rows by scoring version and event day: scores, labels, and when the labels became known (µs)."""
+class ScoredDay:
+    """The events of a day as one model scores them: how many, and of those with a label the score, the label, and
+    when the label became known (µs).
+    """
 
-    parts: Mapping[tuple[str, date], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]]
+    events: int
+    scores: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.float64]
+    known_at: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> "ScoredDay":
+        """Of rows with `score`, and `label` and `known_at`, null where there is no label yet."""
+        labelled = rows.filter(pl.col("label").is_not_null())
+        return cls(
+            rows.height,
+            labelled[SCORE].to_numpy(),
+            labelled["label"].cast(pl.Float64).to_numpy(),
+            labelled["known_at"].dt.timestamp("us").to_numpy(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredDays:
+    """Scored events by scoring version and event day."""
+
+    parts: Mapping[tuple[str, date], ScoredDay]
 
     @classmethod
     def of(cls, version: str, rows: pl.DataFrame) -> "ScoredDays":
-        """Rows with `partition_date`, `score`, `label` and `known_at`, scored by one version."""
-        parts = {}
-        for (day,), part in rows.partition_by(DAY, as_dict=True, maintain_order=True).items():
-            parts[version, day] = (
-                part[SCORE].to_numpy(),
-                part["label"].cast(pl.Float64).to_numpy(),
-                part["known_at"].dt.timestamp("us").to_numpy(),
-            )
-        return cls(parts)
+        """Events with `partition_date`, `score`, `label` and `known_at`, scored by one version."""
+        by_day = rows.partition_by(DAY, as_dict=True, maintain_order=True)
+        return cls({(version, day): ScoredDay.of(part) for (day,), part in by_day.items()})
 
     def also(self, other: "ScoredDays") -> "ScoredDays":
         """Both together."""
         return ScoredDays({**self.parts, **other.parts})
 
-    def held_out(self, day: date, began_us: int, by: Scorers) -> HeldOut:
-        """The rows of the days that `by` names, with labels known before the instant `began_us`, oldest day first."""
-        chosen = []
-        for past, version in sorted(by.items()):
-            part = self.parts.get((version, past))
-            if part is None:
-                continue
-            scores, labels, known_at = part
-            known = known_at < began_us
-            chosen.append((scores[known], labels[known], np.full(int(known.sum()), (day - past).days, np.int64)))
+    def held_out(self, maturity: Maturity, calendar: Calendar, day: date, began_us: int, by: Scorers) -> HeldOut:
+        """The rows of the days that `by` names, with labels known before the instant `began_us`, oldest day first.
+
+        Only cohorts that count as known when `day` begins: the first labels of a cohort are not like its others. Ages
+        are counted from the newest of them.
+        """
+        there = [
+            (past, self.parts[version, past]) for past, version in sorted(by.items()) if (version, past) in self.parts
+        ]
+        known = {past: part.known_at < began_us for past, part in there}
+        cohorts = pl.DataFrame(
+            [(past, part.events, int(known[past].sum())) for past, part in there],
+            schema={"event_day": pl.Date, "events": pl.Int64, "known": pl.Int64},
+            orient="row",
+        )
+        counting = set(cohorts.filter(mature(maturity, calendar, day), pl.col("known") > 0)["event_day"])
+        chosen = [
+            (
+                part.scores[known[past]],
+                part.labels[known[past]],
+                np.full(int(known[past].sum()), (max(counting) - past).days + 1),
+            )
+            for past, part in there
+            if past in counting
+        ]
         if not chosen:
             return HeldOut(np.empty(0), np.empty(0), np.empty(0, np.int64))
         return HeldOut(*(np.concatenate(column) for column in zip(*chosen, strict=True)))

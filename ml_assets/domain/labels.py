@@ -23,20 +23,21 @@ LABEL_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class DatedLabels:
-    """Labels by the day on which they became known, and those that come later than declared.
+    """Labels by the day on which they became known, and those that become known when none may.
 
-    `late` are dated by the last day on which a label of their event may come; `reasons` and `payload` say why and what.
+    `refused` ones are dated by the last day on which a label of their event may come, those from before their event by
+    its day; `reasons` and `payload` say why and what.
     """
 
     rows: pl.DataFrame
-    late: pl.DataFrame
+    refused: pl.DataFrame
 
 
 def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> DatedLabels:
     """Every label of the events, dated by the local day on which it became known.
 
-    The partition of a label that becomes known more than the calendar's label lag after its event would never read that
-    event: such labels are set aside with the reason, and the others are as they would be without them.
+    The partition of a label that becomes known before its event's day, or more than the calendar's label lag after it,
+    would never read that event: such labels are set aside with the reason, the others are as if there were none.
     """
     calendar = outcome.calendar
     dated = (
@@ -47,20 +48,26 @@ def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> DatedLabe
         )
         .collect()
     )
-    late = (pl.col(DAY) - pl.col("event_day")).dt.total_days() > calendar.label_lag_days
-    reason = (
+    lag = (pl.col(DAY) - pl.col("event_day")).dt.total_days()
+    late, early = lag > calendar.label_lag_days, lag < 0
+    too_late = (
         f"the label becomes known more than label_lag_days = {calendar.label_lag_days} days after its event; if that "
         f"is how it is, raise label_lag_days of the calendar {calendar.name!r}"
     )
-    aside = dated.filter(late).select(
-        (pl.col("event_day") + pl.duration(days=calendar.label_lag_days)).alias(DAY),
-        pl.lit([reason], dtype=pl.List(pl.String)).alias("reasons"),
+    too_early = "the label becomes known before the day of its event; see its known_at and event_time"
+    refused = dated.filter(late | early).select(
+        pl.when(late)
+        .then(pl.col("event_day") + pl.duration(days=calendar.label_lag_days))
+        .otherwise(pl.col("event_day"))
+        .alias(DAY),
+        pl.concat_list(pl.when(late).then(pl.lit(too_late)).otherwise(pl.lit(too_early))).alias("reasons"),
         pl.struct(*LABEL_COLUMNS).struct.json_encode().alias("payload"),
     )
-    return DatedLabels(dated.filter(~late.fill_null(value=False)).select(DAY, *LABEL_COLUMNS), aside)
+    kept = dated.filter(~(late | early).fill_null(value=False)).select(DAY, *LABEL_COLUMNS)
+    return DatedLabels(kept, refused)
 
 
-def late_by_day(late: pl.DataFrame, days: Collection[date]) -> dict[date, int]:
-    """How many labels of late coming each of the days sets aside."""
-    counted = late.filter(pl.col(DAY).is_in(list(days))).group_by(DAY).len()
+def refused_by_day(labels: DatedLabels, days: Collection[date]) -> dict[date, int]:
+    """How many labels each of the days sets aside."""
+    counted = labels.refused.filter(pl.col(DAY).is_in(list(days))).group_by(DAY).len()
     return dict(counted.iter_rows())
