@@ -31,7 +31,8 @@ FLAGS = (
     "--disable-sync",
 )
 WIDTH, HEIGHT = 1500, 1000
-PATIENCE_MS = 60_000
+# It ends as soon as the thing is there; a machine may be busy with other things.
+PATIENCE_MS = 300_000
 
 
 def missing() -> str | None:
@@ -83,6 +84,10 @@ class Mouse:
         self.page.get_by_role("tab", name="Overview").first.wait_for()
         if tab:
             self.page.locator(f"a[role=tab][href*='/assets/{asset}']", has_text=re.compile(rf"^{tab}$")).first.click()
+
+    def box(self, group: str) -> "Locator":
+        """The box of a group in the lineage."""
+        return self.page.locator("svg").get_by_text(group, exact=True).locator("visible=true").first
 
     def whole_downstream(self, asset: str) -> None:
         """Lineage → Downstream → all depths."""
@@ -166,6 +171,24 @@ class Mouse:
         self.page.wait_for_load_state("networkidle")
         self.page.wait_for_timeout(500)
         return _counts(self.text())
+
+    def check(self, asset: str) -> str:
+        """Checks of an asset, the first click: what is written of the newest evaluation."""
+        self.asset(asset, "Checks")
+        self.page.get_by_text("Latest execution").wait_for()
+        self.page.wait_for_load_state("networkidle")
+        return self.text()
+
+    def failed_in_catalogue(self, asset: str) -> int:
+        """How many days of an asset the catalogue's line of it shows as failed."""
+        self.open("/assets")
+        line = self.page.get_by_test_id(f"row-{asset}").or_(
+            self.page.locator("div", has=self.page.get_by_test_id(f"checkbox-{asset}")).last.locator("xpath=../..")
+        )
+        line.first.get_by_text(re.compile("partitions")).wait_for()
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_timeout(1500)
+        return self._failed(asset)
 
     def partition_bar(self, asset: str) -> dict[str, int]:
         """Partitions of an asset: how many days of each colour."""

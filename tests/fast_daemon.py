@@ -11,10 +11,11 @@ import sys
 from dagster._core.instance import DagsterInstance
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon import controller, sensor
+from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 from dagster._daemon.daemon import BackfillDaemon, DagsterDaemon, MonitoringDaemon, SensorDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-LOOP_S, MONITORING_S, SENSOR_S = 1, 5, 3
+LOOP_S, MONITORING_S, SENSOR_S, START_S = 1, 3, 1, 90
 
 
 def main(workspace: str) -> None:
@@ -26,6 +27,8 @@ def main(workspace: str) -> None:
     sensor.is_under_min_interval = lambda state, remote, *more: (
         stock(state, remote, *more) and (sensor.get_elapsed(state) or 0) < SENSOR_S
     )
+    # A run whose process was killed before it began is given up after five minutes.
+    DagsterInstance.run_monitoring_start_timeout_seconds = property(lambda _: START_S)
     with (
         DagsterInstance.get() as instance,
         controller.daemon_controller_from_instance(
@@ -43,6 +46,7 @@ def _daemons(instance: DagsterInstance) -> list[DagsterDaemon]:
         SensorDaemon(settings=instance.get_sensor_settings()),
         BackfillDaemon(settings=instance.get_backfill_settings()),
         QueuedRunCoordinatorDaemon(interval_seconds=LOOP_S),
+        EventLogConsumerDaemon(interval_seconds=LOOP_S),
         MonitoringDaemon(interval_seconds=MONITORING_S),
     ]
 

@@ -123,7 +123,7 @@ def test_a_drifted_day_trains_a_model_the_next_day(served: Served) -> None:
 
 
 def _serve_and_report(launcher: Launcher, days: DayRange) -> None:
-    stages = ("champions", "predictions", "drift_reports", "performance_reports")
+    stages = ("champions", "calibrators", "predictions", "drift_reports", "performance_reports")
     launcher.run([f"{stage}/{MODEL}" for stage in stages], days)
 
 

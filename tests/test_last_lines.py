@@ -125,10 +125,11 @@ def test_a_declared_loss_is_told_in_a_sentence(used: Path, said: Said) -> None:
     status, _ = said("run", "features/weather", str(FIRST))
     assert status == 0
     log = used / "lake" / "features" / "weather" / "_delta_log"
-    held = len(lake_of(used).days("features/weather"))
     max(log.glob("*.json")).write_bytes(b"")
     status, lines = said("accept-loss", "features/weather")
     assert status == 0
+    left = lake_of(used).store.snapshot("features/weather")
+    held = len(left.days()) if left else 0
     assert " ".join(lines) == (
         f"features/weather: the {held} days it holds count from here on. See what rests on it: ml-assets plan"
     )

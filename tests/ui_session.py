@@ -26,8 +26,9 @@ from resources.settings import checkout, child_environment
 SHORT, SHIPPED = "short_location", "ml_assets.definitions"
 LOCATION, REPOSITORY, ASSET_JOB = "ml_assets", "__repository__", "__ASSET_JOB"
 TESTS = Path(__file__).resolve().parent
-START_S, END_S, PATIENCE_S = 180, 30, 300
-POLL_S = 0.5
+# They end as soon as the thing is there; a machine may be busy with other things.
+START_S, END_S, PATIENCE_S = 300, 60, 900
+POLL_S = 0.2
 
 
 @dataclass
@@ -368,7 +369,7 @@ class UiSession:
         )
         return self.backfill(backfill)
 
-    def at_rest(self, ticks: int = 2, patience_s: float = PATIENCE_S) -> None:
+    def at_rest(self, ticks: int = 1, patience_s: float = PATIENCE_S) -> None:
         """Waits until nothing runs or waits, and each sensor has since looked `ticks` times and started nothing."""
         deadline = time.monotonic() + patience_s
         while True:
@@ -563,7 +564,12 @@ RUNS = f"""
 query RunsFeedRootQuery {{
   runsOrError {{
     __typename
-    ... on Runs {{ results {{ id status pipelineName tags {{ key value }} assetSelection {{ path }} }} }}
+    ... on Runs {{
+      results {{
+        id status pipelineName tags {{ key value }} assetSelection {{ path }}
+        repositoryOrigin {{ repositoryLocationName }}
+      }}
+    }}
     {ERROR}
   }}
 }}"""
