@@ -1,16 +1,18 @@
-"""Labels that come when none may are set aside with the reason; the others are as if there were none of these."""
+"""Labels by day: each is stored once, on a day that reads its event; what comes too late is set aside with a reason."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
+import toy_catalog as toy
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from ml_assets.catalog.calendars import FLIGHTS
 from ml_assets.catalog.outcomes.disrupted import OUTCOME
 from ml_assets.domain.labels import labels_by_known_day, refused_by_day
-from ml_assets.domain.local_days import DAY
+from ml_assets.domain.local_days import DAY, local_day, within
 
 LAG = 3
 NOON = datetime(2024, 3, 20, 12, tzinfo=UTC)
@@ -33,16 +35,44 @@ def labels(*lags: int) -> pl.LazyFrame:
 @given(st.lists(st.integers(-3, 9), max_size=20))
 def test_what_comes_in_time_is_kept_and_the_rest_set_aside_on_a_day_that_reads_its_event(lags):
     found = labels_by_known_day(SPEC, labels(*lags))
-    kept = [lag for lag in lags if 0 <= lag <= LAG]
-    assert found.rows[DAY].to_list() == [NOON.date() + timedelta(days=lag) for lag in kept]
-    aside = [lag for lag in lags if not 0 <= lag <= LAG]
-    assert found.refused[DAY].to_list() == [NOON.date() + timedelta(days=LAG if lag > 0 else 0) for lag in aside]
-    said = ["label_lag_days = 3 days after" if lag > 0 else "before the day of its event" for lag in aside]
-    assert all(part in reasons[0] for part, reasons in zip(said, found.refused["reasons"], strict=True))
+    kept = [lag for lag in lags if lag <= LAG]
+    assert found.rows[DAY].to_list() == [NOON.date() + timedelta(days=max(lag, 0)) for lag in kept]
+    aside = [lag for lag in lags if lag > LAG]
+    assert found.refused[DAY].to_list() == [NOON.date() + timedelta(days=LAG)] * len(aside)
+    assert all("label_lag_days = 3 days after" in reason for (reason,) in found.refused["reasons"])
     assert all(payload.startswith('{"row_key":"row ') for payload in found.refused["payload"])
 
 
 def test_they_are_counted_by_day():
     found = labels_by_known_day(SPEC, labels(9, 8, 1, -1))
     days = [NOON.date(), NOON.date() + timedelta(days=LAG), date(2024, 5, 1)]
-    assert refused_by_day(found, days) == {days[0]: 1, days[1]: 2}
+    assert refused_by_day(found, days) == {days[1]: 2}
+
+
+PARCELS = toy.ingested()["parcels"].rows
+PROMISED = toy.outcome()
+
+
+def of_days(first: date, last: date) -> pl.DataFrame:
+    """The labels that one run over the days stores, from the days of events that it reads."""
+    end = last + timedelta(days=1)
+    read = within(first - timedelta(days=PROMISED.calendar.label_lag_days), end)
+    return labels_by_known_day(PROMISED, PARCELS.lazy().filter(read)).rows.filter(within(first, end))
+
+
+def test_a_label_known_before_its_events_day_is_stored_on_that_day_by_every_run():
+    """A parcel promised for shortly after midnight may be delivered before: no run of the day before reads it."""
+    zone = PROMISED.calendar.timezone
+    known_day, event_day = (local_day(pl.col(name), zone) for name in ("known_at", "event_time"))
+    whole = labels_by_known_day(PROMISED, PARCELS.lazy()).rows
+    assert whole.filter(known_day < event_day).height > 3
+    assert whole.filter(pl.col(DAY) != pl.max_horizontal(known_day, event_day)).is_empty()
+    one_by_one = pl.concat([of_days(day, day) for day in sorted(set(whole[DAY]))])
+    assert_frame_equal(one_by_one.sort("row_key"), whole.sort("row_key"))
+
+
+def test_what_has_no_instant_at_which_it_is_known_has_no_day():
+    unknown = PARCELS.with_columns(pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("ended_at")).lazy()
+    found = labels_by_known_day(PROMISED, unknown)
+    assert found.rows[DAY].null_count() == PARCELS.height
+    assert found.refused.is_empty()

@@ -23,10 +23,10 @@ LABEL_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class DatedLabels:
-    """Labels by the day on which they became known, and those that become known when none may.
+    """Labels by the day on which they became known, and those that become known later than declared.
 
-    `refused` ones are dated by the last day on which a label of their event may come, those from before their event by
-    its day; `reasons` and `payload` say why and what.
+    `refused` ones are dated by the last day on which a label of their event may come; `reasons` and `payload` say why
+    and what.
     """
 
     rows: pl.DataFrame
@@ -34,37 +34,33 @@ class DatedLabels:
 
 
 def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> DatedLabels:
-    """Every label of the events, dated by the local day on which it became known.
+    """Every label of the events, dated by the local day on which it became known, at the earliest that of its event.
 
-    The partition of a label that becomes known before its event's day, or more than the calendar's label lag after it,
-    would never read that event: such labels are set aside with the reason, the others are as if there were none.
+    A label may be known on a day before its event (it is off, or came before it was promised), whose partition does not
+    read the event. Nor does that of a label that becomes known more than the calendar's label lag after its event: such
+    labels are set aside with the reason, and the others are as if there were none.
     """
     calendar = outcome.calendar
+    known_day, event_day = (local_day(pl.col(name), calendar.timezone) for name in ("known_at", "event_time"))
     dated = (
         outcome.compute(events)
         .with_columns(
-            local_day(pl.col("known_at"), calendar.timezone).alias(DAY),
-            local_day(pl.col("event_time"), calendar.timezone).alias("event_day"),
+            pl.when(known_day.is_not_null()).then(pl.max_horizontal(known_day, event_day)).alias(DAY),
+            event_day.alias("event_day"),
         )
         .collect()
     )
-    lag = (pl.col(DAY) - pl.col("event_day")).dt.total_days()
-    late, early = lag > calendar.label_lag_days, lag < 0
-    too_late = (
+    late = (pl.col(DAY) - pl.col("event_day")).dt.total_days() > calendar.label_lag_days
+    reason = (
         f"the label becomes known more than label_lag_days = {calendar.label_lag_days} days after its event; if that "
         f"is how it is, raise label_lag_days of the calendar {calendar.name!r}"
     )
-    too_early = "the label becomes known before the day of its event; see its known_at and event_time"
-    refused = dated.filter(late | early).select(
-        pl.when(late)
-        .then(pl.col("event_day") + pl.duration(days=calendar.label_lag_days))
-        .otherwise(pl.col("event_day"))
-        .alias(DAY),
-        pl.concat_list(pl.when(late).then(pl.lit(too_late)).otherwise(pl.lit(too_early))).alias("reasons"),
+    refused = dated.filter(late).select(
+        (pl.col("event_day") + pl.duration(days=calendar.label_lag_days)).alias(DAY),
+        pl.lit([reason], dtype=pl.List(pl.String)).alias("reasons"),
         pl.struct(*LABEL_COLUMNS).struct.json_encode().alias("payload"),
     )
-    kept = dated.filter(~(late | early).fill_null(value=False)).select(DAY, *LABEL_COLUMNS)
-    return DatedLabels(kept, refused)
+    return DatedLabels(dated.filter(~late.fill_null(value=False)).select(DAY, *LABEL_COLUMNS), refused)
 
 
 def refused_by_day(labels: DatedLabels, days: Collection[date]) -> dict[date, int]:
