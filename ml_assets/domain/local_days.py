@@ -17,8 +17,11 @@ def local_day(instant: pl.Expr, timezone: str) -> pl.Expr:
 
 
 def local_midnight(day: pl.Expr, timezone: str) -> pl.Expr:
-    """The UTC instant at which a local day begins in `timezone`."""
-    return day.cast(pl.Datetime("us")).dt.replace_time_zone(timezone).dt.convert_time_zone("UTC")
+    """The UTC instant at which a local day begins in `timezone`: midnight, or right after it where that is left out."""
+    midnight, just_before = day.cast(pl.Datetime("us")), pl.duration(microseconds=1)
+    shown = midnight.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    left_out = (midnight - just_before).dt.replace_time_zone(timezone, ambiguous="latest", non_existent="null")
+    return pl.coalesce(shown, left_out + just_before).dt.convert_time_zone("UTC")
 
 
 def within(start: date, end: date) -> pl.Expr:
