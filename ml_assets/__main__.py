@@ -1,4 +1,4 @@
-"""The command line: `init`, `add`, `demo`, `run`, `plan`, `repair`, `status`, `retrain`, `upkeep`, `ui` and others.
+"""The command line: `init`, `add`, `check`, `demo`, `run`, `plan`, `repair`, `status`, `retrain`, `ui` and others.
 
 What belongs here: arguments in, one call, an exit status out. What does not: what the commands do.
 """
@@ -8,10 +8,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -26,7 +26,7 @@ from rich.table import Table
 
 from ml_assets.domain.errors import SettingsError
 from ml_assets.sentences import WithoutEchoes, is_interruption, sentence_of
-from resources.home import open_home
+from resources.home import Home, open_home
 from resources.project import this_project
 from resources.settings import prepare_process
 
@@ -46,10 +46,11 @@ PORT = 3000
 KEEP_HOURS = 168
 INTERRUPTED = 130
 FAILED, SHORT = 1, 2
+CHECKED_DAYS = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status of a command: 0; 1 after one clear sentence; 2 when days were refused; 130 after Ctrl-C."""
+    """The exit status of a command: 0; 1 after one clear sentence; 2 when not all is good; 130 after Ctrl-C."""
     chosen = parser().parse_args(arguments)
     try:
         with redirect_stderr(WithoutEchoes(sys.stderr)):
@@ -136,7 +137,14 @@ def parser() -> argparse.ArgumentParser:
         "accept-loss", help="declare that what a table lost is lost: what is left counts from now on"
     )
     loss.add_argument("table", help="<stage>/<name>")
+    _add_check(commands)
     return shown
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser("check", help="show on the catalogue's own data what the platform promises of it")
+    check.add_argument("--days", type=int, default=CHECKED_DAYS, metavar="N", help="how many days to look at")
+    check.add_argument("--model", metavar="NAME", help="one model and all it reads, instead of the whole catalogue")
 
 
 def _init(chosen: argparse.Namespace) -> int:
@@ -172,21 +180,7 @@ def _demo(chosen: argparse.Namespace) -> int:
     if not launcher.graph.assets:
         console.print("The catalogue is empty: there is nothing to replay.")
         return FAILED
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    ) as shown:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = shown.add_task(step, total=total)
-            shown.update(tasks[step], completed=done)
-
+    with _progress(console) as progress:
         ends = {source.calendar.name: until for source in launcher.catalog.sources.values()} if until else {}
         replay = Replay(launcher, progress, ends)
         finished = replay.finished
@@ -203,6 +197,45 @@ def _demo(chosen: argparse.Namespace) -> int:
             "replay into a new home: ML_ASSETS_HOME=<new folder> make demo"
         )
     return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    project = this_project()
+    prepare_process()
+    from ml_assets.catalog import load_catalog
+    from ml_assets.check import check
+    from ml_assets.check_terminal import TerminalCheck
+
+    project.make_importable()
+    catalog, console = load_catalog(project.catalog), Console()
+    kept, now, began = Home(project.home).extracts, datetime.now(UTC), time.monotonic()
+    with _progress(console) as progress:
+        checked = check(catalog, kept, now, progress, days=chosen.days, model=chosen.model)
+    console.print(TerminalCheck(checked, time.monotonic() - began), highlight=False, soft_wrap=True)
+    return SHORT if checked.broken or checked.unshown else 0
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars in the terminal, one a step, moved on by calling what it gives."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = shown.add_task(step, total=total)
+            shown.update(tasks[step], completed=done)
+
+        yield progress
 
 
 def _summary(_: argparse.Namespace) -> int:
@@ -444,6 +477,7 @@ def _launcher() -> "Launcher":
 COMMANDS = {
     "accept-loss": _accept_loss,
     "add": _add,
+    "check": _check,
     "deliver": _deliver,
     "demo": _demo,
     "init": _init,

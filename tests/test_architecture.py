@@ -53,6 +53,8 @@ ALLOWED = {
         "resources",
     },
     "ml_assets.reproduce": {"ml_assets.domain", "resources"},
+    "ml_assets.check": {"ml_assets.assets", "ml_assets.domain", "resources"},
+    "ml_assets.check_terminal": {"ml_assets.check", "ml_assets.domain"},
     "ml_assets.summary": {"ml_assets.assets", "ml_assets.domain", "resources"},
     "ml_assets.status_page": {"ml_assets.domain"},
     "ml_assets.status_terminal": {"ml_assets.domain"},
@@ -62,6 +64,8 @@ ALLOWED = {
     "ml_assets.__main__": {
         "ml_assets.begin",
         "ml_assets.catalog",
+        "ml_assets.check",
+        "ml_assets.check_terminal",
         "ml_assets.domain",
         "ml_assets.launch",
         "ml_assets.operate",

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import flights_archive
@@ -11,6 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal, assert_series_equal
 
 from ml_assets.catalog import build_catalog, load_catalog
+from ml_assets.check import check
 from ml_assets.domain.feature_days import cut_to_days, judge_feature_days
 from ml_assets.domain.point_in_time import feature_rows, read_window
 from ml_assets.domain.specs import Catalog, FeatureGroupSpec
@@ -51,6 +52,13 @@ def test_the_feature_example_keeps_what_it_declares_on_every_day_of_the_year(tim
     year = list(DayRange(timetable.calendar.first_day, timetable.calendar.end_day))
     rows = cut_to_days(timetable, timetable.compute(flights_archive.events()), year)
     assert all(verdict.passed for verdict in judge_feature_days(timetable, rows, year).values())
+
+
+def test_the_feature_example_keeps_every_promise(timetable: FeatureGroupSpec, tmp_path: Path) -> None:
+    found = check(with_timetable(timetable), tmp_path, datetime(2014, 2, 1, tzinfo=UTC), lambda *_: None, days=2)
+    assert not found.broken
+    assert not found.unshown
+    assert {"features/timetable", "training_sets/disruption"} <= {proof.subject for proof in found.proofs}
 
 
 @pytest.mark.parametrize("first", [date(2013, 3, 9), date(2013, 11, 2), date(2013, 7, 3)])

@@ -43,6 +43,7 @@ from partitions import DayRange
 from partitions.days import midnight
 
 HOUR, A_DAY = timedelta(hours=1), timedelta(days=1)
+ROSTER = 6 * HOUR
 DEPOTS = ("north", "south", "west")
 COURIERS = ("ada", "ben", "cyd", "dee", "eve")
 CUSTOMERS = tuple(f"c{number:02d}" for number in range(20))
@@ -55,7 +56,8 @@ class Shape:
     """What of the parcel service is drawn: its clock, its volume, when things become known, which features there are.
 
     `booked_ahead` is how long before its instant a parcel is known, `lost_after` how long after it a loss is.
-    `gauge_known` is the earliest and the latest that a gauge's reading becomes known, counted from its own instant.
+    `gauge_known` and `roster_known` are the earliest and the latest that a reading, or a version of a roster, becomes
+    known, counted from its own instant. Without `account_max_age` the newest change of an account counts, however old.
     """
 
     seed: int = 0
@@ -71,8 +73,9 @@ class Shape:
     gauges_a_day: int = 6
     pace_of: tuple[str, ...] = ("depot",)
     pace_window: timedelta = 12 * HOUR
+    roster_known: tuple[timedelta, timedelta] = (-48 * HOUR, 2 * HOUR)
     accounts_a_day: float = 1.0
-    account_max_age: timedelta = 10 * A_DAY
+    account_max_age: timedelta | None = 10 * A_DAY
     features: tuple[str, ...] = field(
         default=(
             "parcel.depot",
@@ -81,6 +84,8 @@ class Shape:
             "pace.ended",
             "pace.mean_delay",
             "gauge.level",
+            "roster.planned",
+            "hours.booked",
             "account.tier",
             "account.open_claims",
         )
@@ -134,6 +139,17 @@ class GaugeEvent(pa.DataFrameModel):
     level: float = pa.Field(nullable=True, ge=0, le=1, description="how full the depot is")
 
 
+class RosterEvent(pa.DataFrameModel):
+    """A good version of a roster."""
+
+    partition_date: date
+    row_key: str = pa.Field(description="depot, instant and version")
+    depot: str = pa.Field(isin=DEPOTS, description="whose roster it is")
+    event_time: Instant = pa.Field(description="the instant its six hours begin (UTC)")
+    known_at: Instant = pa.Field(description="when this version was told (UTC)")
+    planned: int = pa.Field(ge=0, le=99, description="how many couriers are to work")
+
+
 class AccountEvent(pa.DataFrameModel):
     """A good change of a customer's account."""
 
@@ -149,6 +165,7 @@ class AccountEvent(pa.DataFrameModel):
 CONTRACTS: Mapping[str, type[pa.DataFrameModel]] = {
     "parcels": ParcelEvent,
     "gauges": GaugeEvent,
+    "rosters": RosterEvent,
     "accounts": AccountEvent,
 }
 
@@ -221,6 +238,23 @@ def gauge(events: Inputs) -> pl.LazyFrame:
     return events["gauges"].select("depot", "event_time", "known_at", "level")
 
 
+def roster(events: Inputs) -> pl.LazyFrame:
+    """Every version of a roster, of those told at one instant the last."""
+    versions = events["rosters"].sort("row_key").unique(["depot", "event_time", "known_at"], keep="last")
+    return versions.select("depot", "event_time", "known_at", "planned")
+
+
+def hours(parcels: pl.LazyFrame, timezone: str) -> pl.LazyFrame:
+    """How many parcels of a depot are promised for a local hour: a version whenever one of them is booked."""
+    hour = pl.col("event_time").dt.convert_time_zone(timezone).dt.truncate("1h").dt.convert_time_zone("UTC")
+    return (
+        parcels.group_by("depot", hour.alias("event_time"), "known_at")
+        .agg(pl.len().cast(pl.Int64).alias("booked"))
+        .sort("depot", "event_time", "known_at")
+        .with_columns(pl.col("booked").cum_sum().over("depot", "event_time"))
+    )
+
+
 def account(events: Inputs) -> pl.LazyFrame:
     """Every change of an account."""
     return events["accounts"].select("customer", "event_time", "known_at", "tier", "open_claims")
@@ -264,6 +298,30 @@ def groups(shape: Shape = SHAPE) -> dict[str, FeatureGroupSpec]:
             known_after=max(timedelta(0), shape.gauge_known[1]),
             max_age=shape.gauge_max_age,
             min_rows=0,
+        ),
+        FeatureGroupSpec(
+            name="roster",
+            calendar=shape.calendar,
+            description="How many are to work in a depot.",
+            entity=("depot",),
+            inputs=("rosters",),
+            values=("planned",),
+            compute=roster,
+            known_before=max(timedelta(0), -shape.roster_known[0]),
+            known_after=max(timedelta(0), shape.roster_known[1]),
+            valid_for=ROSTER,
+        ),
+        FeatureGroupSpec(
+            name="hours",
+            calendar=shape.calendar,
+            description="How much is booked for an hour.",
+            entity=("depot",),
+            inputs=("parcels",),
+            values=("booked",),
+            compute=lambda events: hours(events["parcels"], timezone),
+            known_before=shape.booked_ahead,
+            known_after=HOUR,
+            valid_for=HOUR,
         ),
         FeatureGroupSpec(
             name="account",
@@ -364,8 +422,8 @@ def extracts(shape: Shape = SHAPE) -> dict[str, dict[date, pl.DataFrame]]:
     """What every source delivers for every day, by source and day: the same for the same shape."""
     draw = np.random.default_rng(shape.seed)
     days = list(DayRange(shape.calendar.first_day, shape.calendar.end_day))
-    drawn = {"gauges": _gauges(shape, draw, days), "accounts": _accounts(shape, draw, days)}
-    drawn["parcels"] = _parcels(shape, draw, days)
+    made = {"gauges": _gauges, "rosters": _rosters, "accounts": _accounts, "parcels": _parcels}
+    drawn = {name: of_source(shape, draw, days) for name, of_source in made.items()}
     return {name: {day: _of_day(name, rows, day, shape) for day in days} for name, rows in drawn.items()}
 
 
@@ -419,6 +477,26 @@ def _gauges(shape: Shape, draw: np.random.Generator, days: list[date]) -> list[d
         for depot in DEPOTS
         for told_of in _instants_of(shape, draw, day, shape.gauges_a_day)
     ]
+
+
+def _rosters(shape: Shape, draw: np.random.Generator, days: list[date]) -> list[dict[str, Any]]:
+    earliest, latest = (offset // timedelta(minutes=1) for offset in shape.roster_known)
+    rows: list[dict[str, Any]] = []
+    for day in days:
+        begins, ends = midnight(day, shape.timezone), midnight(day + A_DAY, shape.timezone)
+        for depot in DEPOTS:
+            for begin in (begins + place * ROSTER for place in range(5) if begins + place * ROSTER < ends):
+                rows += [
+                    {
+                        "row_key": f"{depot}|{begin:%Y-%m-%dT%H:%M}|{version}",
+                        "depot": depot,
+                        "event_time": begin,
+                        "known_at": begin + timedelta(minutes=int(draw.integers(earliest, latest + 1))),
+                        "planned": int(draw.integers(1, 9)),
+                    }
+                    for version in range(int(draw.integers(1, 4)))
+                ]
+    return rows
 
 
 def _accounts(shape: Shape, draw: np.random.Generator, days: list[date]) -> list[dict[str, Any]]:

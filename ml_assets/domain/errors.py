@@ -25,6 +25,10 @@ class PointInTimeError(MlAssetsError, ValueError):
     """Rows that cannot be joined as of an instant: a time is missing, or too many entities over too long a time."""
 
 
+class RehearsalError(MlAssetsError):
+    """A declaration's function fails on events that it must be able to take."""
+
+
 class RecordsError(MlAssetsError, ValueError):
     """Records of days that do not fit together: out of order, of other lengths, content where none is."""
 

@@ -301,7 +301,8 @@ class ModelSpec:
     The slices before a training day, by event date: train | held out | gate, ending where cohorts are mature. Without
     `train_days` the first of them begins with the calendar. What is fitted on `train` is judged on `gate`; when it
     passes and `refit` is set, the same candidate fitted on all of the slices serves. A champion older than
-    `max_age_days` is a reason to train. `calibration` None serves the score as it is.
+    `max_age_days` is a reason to train. `calibration` None serves the score as it is. `plausible_roc_auc` is the best
+    that a person can believe of it: above it `ml-assets check` takes its features for a leak.
     """
 
     name: str
@@ -327,6 +328,7 @@ class ModelSpec:
     max_age_days: int | None = None
     refit: bool = True
     calibration: Calibration | None = Calibration()
+    plausible_roc_auc: float = 0.97
 
     def __post_init__(self) -> None:
         if self.cool_down_days < 1:

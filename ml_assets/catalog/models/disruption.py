@@ -51,6 +51,7 @@ MODEL = ModelSpec(
     first_training_day=date(2013, 2, 1),
     train_days=None,
     min_training_rows=5_000,
+    plausible_roc_auc=0.9,
     # At midnight 11% of the day's labels are not known yet, mostly late flights; leaving the day out costs more.
     maturity=Maturity(age_days=1),
     gate=GateLimits(
