@@ -8,17 +8,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import polars as pl
 import pytest
 import toy_catalog as toy
-from polars.testing import assert_frame_equal
+from polars.testing import assert_frame_equal, assert_series_equal
 from short_year import Platform, days, opened, quiet
 
 from ml_assets.domain.feature_days import cut_to_days
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import feature_rows
+from ml_assets.domain.serving import scored
 from ml_assets.domain.specs import Catalog
 from ml_assets.replay import Replay
 
@@ -69,19 +71,44 @@ def own_rows(name: str) -> pl.DataFrame:
     return cut_to_days(group, group.compute(events), days(FIRST, LAST))
 
 
-def test_training_rows_hold_what_the_whole_history_gives(platform: Platform) -> None:
+@cache
+def truth() -> pl.DataFrame:
+    """The features of every parcel, joined over the whole history at once."""
     model = catalog().models["delay"]
     groups = catalog().groups_of(model)
-    truth = feature_rows(model, groups, {name: own_rows(name) for name in groups})
+    # Without a limit of age all rows of before are looked at: no snapshot is needed.
+    return feature_rows(model, groups, {name: own_rows(name) for name in groups})
+
+
+def test_training_rows_hold_what_the_whole_history_gives(platform: Platform) -> None:
+    model = catalog().models["delay"]
     trained = platform.rows("training_sets/delay")
     assert trained[DAY].n_unique() >= 1
     assert trained.height > 100
-    expected = trained.select("row_key").join(truth, on="row_key", how="left", maintain_order="left")
+    expected = trained.select("row_key").join(truth(), on="row_key", how="left", maintain_order="left")
     for column in model.feature_columns:
         assert trained[column].equals(expected[column], null_equal=True), column
     # Profiles are long known, and some customers never had one.
     assert 0 < trained["account__tier"].null_count() < trained.height
     assert trained["gauge__level"].null_count() < trained.height
+
+
+def test_scores_are_those_of_the_whole_history_in_a_range_and_day_by_day(platform: Platform) -> None:
+    table, model = "predictions/delay", catalog().models["delay"]
+    served = platform.rows(table)
+    assert served[DAY].n_unique() > 4
+    for (version,), of_model in served.partition_by("model_version", as_dict=True).items():
+        day = date.fromisoformat(version[:10])
+        stored = platform.lake.read("models/delay", day, day + ONE_DAY).rows.filter(pl.col("model_version") == version)
+        expected = of_model.select("row_key").join(truth(), on="row_key", how="left", maintain_order="left")
+        scores = scored(model, stored.collect().row(0, named=True), expected)
+        assert_series_equal(of_model["score"], scores, check_exact=True)
+    some = served[DAY].unique().sort()[-3:].to_list()
+    platform.withdraw([table], some[0], some[-1])
+    for day in some:
+        platform.run([table], day)
+    assert_frame_equal(platform.rows(table), served, check_exact=True)
+    assert not platform.plan().steps
 
 
 def test_every_day_holds_the_newest_of_each_customer(platform: Platform) -> None:

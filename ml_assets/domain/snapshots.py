@@ -58,6 +58,7 @@ def with_carried_over(
     newest: tuple[date, pl.DataFrame] | None = None
     made = [own.clear()]
     blocked: dict[date, str] = {}
+    about = own.partition_by(DAY, as_dict=True)
     for day in sorted(set(days) - set(refused)):
         eve = _carried_from(group, day, newest[0] if newest else None, {*days, *refused}, before)
         if isinstance(eve, str):
@@ -67,7 +68,7 @@ def with_carried_over(
             held = newest[1]
         else:
             held = _in_schema(before.of(eve), own.schema) if eve else own.clear()
-        rows = pl.concat([_carried_over(group, held, day), own.filter(pl.col(DAY) == day)])
+        rows = pl.concat([_carried_over(group, held, day), about.get((day,), own.clear())])
         newest = day, rows.sort(*group.entity, "known_at", "event_time")
         made.append(newest[1])
     return pl.concat(made), blocked

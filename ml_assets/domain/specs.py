@@ -121,7 +121,7 @@ class FeatureGroupSpec:
 
     `known_before` and `known_after` declare how long before and after its event_time a value can become known; a day
     with a row outside them is refused. From all these and a model's lead follow the days that are read to join the
-    group, the same in training and in scoring.
+    group, the same in training and in scoring. `min_rows` and `max_null_share` judge the rows about the day itself.
     """
 
     name: str
