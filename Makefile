@@ -51,3 +51,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/event_records.py
 	$(BIN)/python benchmarks/range_run.py
 	$(BIN)/python benchmarks/code_location.py
+	$(BIN)/python benchmarks/check.py

@@ -26,6 +26,7 @@ from ml_assets.domain.proofs.programme import programme
 from ml_assets.domain.proofs.proof import Proof
 from ml_assets.domain.rehearsal import EventsAtHand, Rehearsal, event_days
 from ml_assets.domain.specs import Catalog
+from ml_assets.domain.stored_types import in_stored_types
 from resources.extract_profiles import profile_of
 from resources.extracts import Extracts, ReadExtracts
 
@@ -73,7 +74,7 @@ def check(
     ingested = {name: ingest(source, read[name].rows, read[name].unreadable) for name, source in chosen.sources.items()}
     progress("reading", len(chosen.sources), len(chosen.sources))
     _refuse_nothing(ingested)
-    events = {name: EventsAtHand(each.rows, _accepted(each)) for name, each in ingested.items()}
+    events = {name: _at_hand(name, each) for name, each in ingested.items()}
     kept = {name: reach[f"features/{name}"] for name, group in chosen.features.items() if group.carries_over}
     steps = programme(Rehearsal(chosen, graph, events, kept), {name: each.rows for name, each in read.items()}, at)
     proofs = []
@@ -153,6 +154,11 @@ def _refuse_nothing(ingested: Mapping[str, Ingested]) -> None:
     raise NothingToDoError(
         f"no day of any source is good, so there is nothing to check. The first reason: {first}. Deliver good days."
     )
+
+
+def _at_hand(source: str, ingested: Ingested) -> EventsAtHand:
+    """The events as the lake would hold them."""
+    return EventsAtHand(in_stored_types(f"events/{source}", ingested.rows), _accepted(ingested))
 
 
 def _accepted(ingested: Ingested) -> frozenset[date]:

@@ -2,8 +2,8 @@
 
 What belongs here: the only door to the lake, free of Dagster: absence told from damage, schema and day
 guards, the replacing write and its retries, pruned reads, upkeep.
-What does not: files and rows (`day_files.py`, `table_snapshot.py`), types (`stored_schema.py`), days in words
-(`named_days.py`), what was lost (`table_marks.py`), which days of which asset are read or written and what a run
+What does not: files and rows (`day_files.py`, `table_snapshot.py`), types (`ml_assets/domain/stored_types.py`), days in
+words (`named_days.py`), what was lost (`table_marks.py`), which days of which asset are read or written and what a run
 records about it (`delta_io_manager.py`), and any judgement about the values.
 """
 
@@ -33,9 +33,10 @@ from ml_assets.domain.errors import (
     StorageError,
     TableUnreadableError,
 )
+from ml_assets.domain.stored_types import in_stored_types
 from resources.day_files import DAY, DayFile, DayFiles, counted
 from resources.named_days import check_days, day_counts, days_text, named_days, predicate_of
-from resources.stored_schema import delta_schema, in_stored_types, layout_fault, schema_after
+from resources.stored_schema import delta_schema, layout_fault, schema_after
 from resources.table_folder import TableFolder
 from resources.table_marks import STATED, Contents, Mark, Marks, cut_off, files_of, log_file, what_is_lost
 from resources.table_snapshot import TableSnapshot, said

@@ -20,11 +20,11 @@ from ml_assets.domain.day_records import GOOD
 from ml_assets.domain.errors import TableUnreadableError
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.planning import DayRecords, day_records
+from ml_assets.domain.stored_types import in_stored_types
 from partitions import DayRange
 from resources.delta_store import CommitRecord, DeltaStore, TableSnapshot
 from resources.named_days import check_days, day_counts
 from resources.records import DayNote, RecordIndex, WasRead, as_metadata, withdrawal
-from resources.stored_schema import in_stored_types
 from resources.table_snapshot import READ_FAILURES
 
 REASONS = "reasons"

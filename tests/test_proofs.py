@@ -249,6 +249,12 @@ BREACHES: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "models/delay",
         ("labels of 'late' is of a row_key of its spine 'parcel'", "the same everywhere"),
     ),
+    "a gate that never has the rows it asks for": (
+        {"models": {"delay": replace(MODEL, gate=replace(MODEL.gate, min_rows=500))}},
+        DECLARED,
+        "models/delay",
+        ("the gate's 2 days hold ", "the 500 that its limits ask for (min_rows)", "Raise gate_days"),
+    ),
     "a category that has too many values": (
         {
             **group(

@@ -17,7 +17,7 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from ml_assets.domain.contracts import joint_checks
-from ml_assets.domain.errors import CatalogError
+from ml_assets.domain.errors import CatalogError, StorageError
 from ml_assets.domain.feature_types import unfit_features
 from ml_assets.domain.ingestion import EVENT_TIME, delivered_types, event_types, misfits, told_of
 from ml_assets.domain.local_days import DAY
@@ -31,6 +31,7 @@ from ml_assets.domain.specs import (
     OutcomeSpec,
     SourceSpec,
 )
+from ml_assets.domain.stored_types import in_stored_types
 
 INSTANT = pl.Datetime("us", "UTC")
 LABELS = frozenset(
@@ -81,6 +82,7 @@ def check_source(source: SourceSpec) -> None:
     given = source.parse(pl.LazyFrame(schema=delivered_types(source))).collect_schema()
     if found := misfits(given, types):
         raise CatalogError(f"{where}: parse does not give what its contract names: {'; '.join(found)}.")
+    _check_stored(where, types)
 
 
 def _check_facts(where: str, source: SourceSpec, types: Mapping[str, pl.DataType]) -> None:
@@ -116,6 +118,7 @@ def check_group(group: FeatureGroupSpec, catalog: Catalog) -> Mapping[str, pl.Da
     events = _Events(where, {source: _no_events(catalog.sources[source]) for source in group.inputs})
     given = _given(where, lambda: group.compute(events), columns)
     _instants(where, given, (EVENT_TIME, "known_at"))
+    _check_stored(where, {name: given[name] for name in columns})
     return given
 
 
@@ -199,6 +202,13 @@ def _check_days(where: str, model: ModelSpec) -> None:
                     f"{where}: {name} names {day}, wanted a day of the calendar {calendar.name!r}, from "
                     f"{calendar.first_day} {f'to before {calendar.end_day}' if calendar.end_day else 'on'}."
                 )
+    needed = model.held_out_days + model.gate_days + model.oldest_cohort_days
+    if (before := (model.first_training_day - calendar.first_day).days) < needed:
+        raise CatalogError(
+            f"{where}: first_training_day comes {before} days after the calendar's first day, wanted {needed} or more: "
+            f"{model.held_out_days} held out, {model.gate_days} for the gate, {model.oldest_cohort_days - 1} until a "
+            "cohort counts as known, and one to train on. Train later, or shorten the slices."
+        )
 
 
 def _check_calendar(where: str, calendar: Calendar) -> None:
@@ -263,6 +273,13 @@ def _given(where: str, compute: Callable[[], pl.LazyFrame], wanted: Sequence[str
             "out of the declaration."
         )
     return given
+
+
+def _check_stored(where: str, types: Mapping[str, pl.DataType]) -> None:
+    try:
+        in_stored_types(where, pl.LazyFrame(schema={**types, DAY: pl.Date}))
+    except StorageError as error:
+        raise CatalogError(f"{error}.") from error
 
 
 def _instants(where: str, types: Mapping[str, pl.DataType], names: Iterable[str]) -> None:

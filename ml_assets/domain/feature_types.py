@@ -1,7 +1,7 @@
 """Which types a model's features may have, and what to do about the others.
 
 What belongs here: the rule, for numbers and for categories, and the remedy of each type it refuses.
-What does not: which types the lake stores (`resources/stored_schema.py`), names (`ml_assets/catalog`).
+What does not: which types the lake stores (`stored_types.py`), names (`ml_assets/catalog`).
 """
 
 from collections.abc import Mapping
@@ -35,9 +35,6 @@ _NOT_A_NUMBER: Mapping[type[pl.DataType], str] = {
     pl.Enum: "name it in `categorical`, or leave it out",
     pl.Date: "give a number, such as its days before the event: (event - date).dt.total_days()",
     pl.Datetime: "give a number, such as its hours before the event: (event - instant).dt.total_hours()",
-    pl.Duration: "give a number: .dt.total_seconds()",
-    pl.Time: "give a number: .dt.hour()",
-    pl.Null: "it has no type: cast it to the type it stands for",
 }
 _NOT_A_CATEGORY: Mapping[type[pl.DataType], str] = {
     pl.Float32: "leave it a number, or round it and cast it to Int64",
@@ -45,9 +42,6 @@ _NOT_A_CATEGORY: Mapping[type[pl.DataType], str] = {
     pl.Decimal: "leave it a number, or cast it to Int64",
     pl.Date: "give a part of it, such as .dt.weekday()",
     pl.Datetime: "give a part of it, such as .dt.hour()",
-    pl.Duration: "give a number of it, such as .dt.total_hours()",
-    pl.Time: "give a part of it, such as .dt.hour()",
-    pl.Null: "it has no type: cast it to the type it stands for",
 }
 _NEITHER = "give a number or a category made of it, or leave it out"
 

@@ -22,6 +22,7 @@ from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.point_in_time import feature_rows, read_window
 from ml_assets.domain.snapshots import rows_to_join, with_carried_over
 from ml_assets.domain.specs import Calendar, Catalog, Fact, FeatureGroupSpec, ModelSpec, SourceSpec
+from ml_assets.domain.stored_types import in_stored_types
 from ml_assets.domain.training_rows import TrainingSet, first_event_day, training_set
 from partitions import DayRange
 
@@ -177,7 +178,8 @@ class Rehearsal:
         """The rows of a group that are about the days of a range, without what is carried over."""
         reads = self.graph[f"features/{group.name}"].reads
         events = {name: self._events(reads[name], days) for name in group.inputs}
-        return cut_to_days(group, group.compute(events), self._days(f"features/{group.name}", days))
+        rows = cut_to_days(group, group.compute(events), self._days(f"features/{group.name}", days))
+        return in_stored_types(f"features/{group.name}", rows)
 
     def _read(self, group: FeatureGroupSpec, days: DayRange) -> DayFrame:
         """What a run reads of a group: days as they are stored."""

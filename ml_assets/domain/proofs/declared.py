@@ -118,6 +118,14 @@ def model_as_declared(rehearsal: Rehearsal, model: ModelSpec, day: date) -> Proo
         if rows and made.faults:
             what, _, remedy = made.faults[0].rpartition(". ")
             yield Finding(subject, what, "labelled rows in every slice", f"{remedy}.")
+        judged, wanted = made.slices.gate.rows, model.gate.min_rows
+        if rows and judged < wanted:
+            yield Finding(
+                f"{subject}, training set of {day}",
+                f"the gate's {model.gate_days} days hold {judged} labelled rows",
+                f"the {wanted} that its limits ask for (min_rows), or no model is ever promoted",
+                "Raise gate_days, or lower min_rows of the gate.",
+            )
         yield from _unfit(subject, model, trained)
         notes.extend(_never_valued(model, trained))
         if rows:
