@@ -44,8 +44,14 @@ PROCESS_ENVIRONMENT = {
     "MLFLOW_DISABLE_ENV_CREATION": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
+    # The days of a range are put on record together, a materialisation costs a fifth less; what a killed process has
+    # not told is told by the next command.
+    "DAGSTER_EVENT_BATCH_SIZE": "500",
     # OpenMP's threads wait by spinning unless told otherwise: on a busy machine two took ten times as long as one.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # Threads that do not spin pay for every wake-up: two on two cores were slower than one. Half of the cores it is,
+    # which leaves the others to whatever else the run and its neighbours compute.
+    "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)),
 }
 # Beginnings of warnings that a user of the platform can do nothing about: hundreds of lines at every command.
 DEVELOPERS_NOTES = (r".*is currently in (beta|preview)", "Asset job retrain_.* materializes assets with varying")
