@@ -12,25 +12,35 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dagster import DagsterEventType
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
 from dagster._core.remote_origin import RemoteRepositoryOrigin
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.event_log.polling_event_watcher import SqlPollingEventWatcher
-from dagster._core.storage.event_log.schema import AssetKeyTable
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetKeyTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log import SQLITE_EVENT_LOG_FILENAME
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._record import copy
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event
 from sqlalchemy.dialects import sqlite
 
+from ml_assets.domain.errors import ToolError
 from resources.dagster_partitions import end_calendars_where_they_end
 from resources.redaction import without_secrets
 
@@ -38,6 +48,38 @@ from resources.redaction import without_secrets
 end_calendars_where_they_end()
 
 WatchCallback = Callable[[EventLogEntry, str], None]
+
+_INSERT_EVENT = SqlEventLogStorageTable.insert()
+_INSERT_EVALUATION = AssetCheckExecutionsTable.insert()
+_UPDATE_EVALUATION = (
+    AssetCheckExecutionsTable.update()
+    .where(
+        *(
+            AssetCheckExecutionsTable.c[name].is_not_distinct_from(bindparam(f"of_{name}"))
+            for name in ("asset_key", "check_name", "run_id", "partition")
+        )
+    )
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "execution_status",
+                "evaluation_event",
+                "evaluation_event_timestamp",
+                "evaluation_event_storage_id",
+                "materialization_event_storage_id",
+            )
+        }
+    )
+)
+
+
+@cache
+def _upsert_asset(columns: tuple[str, ...]) -> Any:
+    # One upsert where Dagster inserts, fails and updates.
+    row = sqlite.insert(AssetKeyTable)
+    newest = {name: row.excluded[name] for name in columns}
+    return row.on_conflict_do_update(index_elements=[AssetKeyTable.c.asset_key], set_=newest)
 
 
 class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
@@ -93,25 +135,67 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
         row = super()._event_to_row(event)
         return {**row, "event": without_secrets(row["event"])}
 
+    def _get_asset_entry_values(
+        self, event: EventLogEntry, event_id: int, has_asset_key_index_cols: bool
+    ) -> dict[str, Any]:
+        values = super()._get_asset_entry_values(event, event_id, has_asset_key_index_cols)
+        return {name: without_secrets(said) if isinstance(said, str) else said for name, said in values.items()}
+
     def store_event(self, event: EventLogEntry) -> None:
         """The event, its tags, its asset row and its check row, all or nothing."""
-        with self._one_transaction():
-            super().store_event(event)
+        # Dagster's method of this name, with statements that are built once: building them cost more than SQLite does.
+        of_asset = event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS
+        with self._one_transaction(), self._connect() as connection:
+            row = self._event_to_row(event)
+            (event_id,) = connection.execute(_INSERT_EVENT, row).inserted_primary_key
+            if of_asset and event.get_dagster_event().asset_key:
+                self._store_asset_event_tags(connection, [event], [event_id])
+                self._store_asset_event(connection, event, event_id)
+            if event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION and event.run_id:
+                self._store_evaluation(connection, event, event_id, row["event"])
+            elif event.is_dagster_event and event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, event_id)
+
+    def _store_evaluation(self, connection: Connection, event: EventLogEntry, event_id: int, said: str) -> None:
+        """The check's row, where Dagster would put it: in the place of a planned one, or a new one."""
+        judged = event.get_dagster_event().event_specific_data
+        if not isinstance(judged, AssetCheckEvaluation):
+            raise ToolError(f"an evaluation of a check holds {type(judged).__name__}, wanted AssetCheckEvaluation.")
+        status = AssetCheckExecutionRecordStatus
+        target = judged.target_materialization_data
+        found = {
+            "asset_key": judged.asset_key.to_string(),
+            "check_name": judged.check_name,
+            "run_id": event.run_id,
+            "partition": judged.partition,
+        }
+        values = {
+            "execution_status": (status.SUCCEEDED if judged.passed else status.FAILED).value,
+            "evaluation_event": said,
+            "evaluation_event_timestamp": self._event_insert_timestamp(event),
+            "evaluation_event_storage_id": event_id,
+            "materialization_event_storage_id": target.storage_id if target else None,
+        }
+        where = {f"of_{name}": value for name, value in found.items()}
+        updated = connection.execute(_UPDATE_EVALUATION, {**values, **where}).rowcount
+        if updated == 0:
+            connection.execute(_INSERT_EVALUATION, {**values, **found})
+        elif updated > 1:
+            raise ToolError(f"{updated} rows were planned for one evaluation of {judged.asset_check_key}, wanted one.")
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """All events or none: Dagster answers a failed batch by storing each of its events again."""
         with self._one_transaction():
             super().store_event_batch(events)
 
-    def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
-        # One upsert where Dagster inserts, fails and updates.
+    def _store_asset_event(self, connection: Connection, event: EventLogEntry, event_id: int) -> None:
         if event.dagster_event is None or event.dagster_event.asset_key is None:
             return
-        has_index_cols = self._has_asset_key_index_cols_on_connection(conn)
+        has_index_cols = self._has_asset_key_index_cols_on_connection(connection)
         values = self._get_asset_entry_values(event, event_id, has_index_cols)
         if values:
-            row = sqlite.insert(AssetKeyTable).values(asset_key=event.dagster_event.asset_key.to_string(), **values)
-            conn.execute(row.on_conflict_do_update(index_elements=[AssetKeyTable.c.asset_key], set_=values))
+            asset_key = event.dagster_event.asset_key.to_string()
+            connection.execute(_upsert_asset(tuple(values)), {"asset_key": asset_key, **values})
 
     def _has_asset_key_index_cols_on_connection(self, conn: Connection) -> bool:
         if not self._asset_key_index_cols_seen:

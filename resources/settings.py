@@ -44,9 +44,6 @@ PROCESS_ENVIRONMENT = {
     "MLFLOW_DISABLE_ENV_CREATION": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
-    # The days of a range are put on record together, a materialisation costs a fifth less; what a killed process has
-    # not told is told by the next command.
-    "DAGSTER_EVENT_BATCH_SIZE": "500",
     # OpenMP's threads wait by spinning unless told otherwise: on a busy machine two took ten times as long as one.
     "OMP_WAIT_POLICY": "PASSIVE",
     # Threads that do not spin pay for every wake-up: two on two cores were slower than one. Half of the cores it is,
