@@ -464,6 +464,25 @@ def test_a_failed_event_and_a_failed_batch_leave_nothing(pooled: PooledSqliteEve
     assert pooled.get_materialized_partitions(FLIGHTS) == {"2013-01-01", "2013-01-03", "2013-01-05"}
 
 
+def test_no_cell_holds_a_secret_that_an_event_repeats(
+    pooled: PooledSqliteEventLogStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_STORAGE_SECRET_ACCESS_KEY", "planted/Secret77")
+    said = "the store answered: planted/Secret77 is not allowed"
+
+    @asset(key=PLANES, check_specs=[AssetCheckSpec(WINGS.name, asset=PLANES)])
+    def planes():
+        check = AssetCheckResult(passed=False, check_name=WINGS.name, description=said)
+        return MaterializeResult(metadata={"said": said}, check_results=[check])
+
+    with instance_at(Path(pooled._base_dir) / "home", PooledSqliteEventLogStorage) as instance:
+        assert materialize([planes], instance=instance).success
+        cells = str(tables(Path(instance.event_log_storage._base_dir)))
+
+    assert cells.count("the store answered: *** is not allowed") >= 4  # two events, the asset's newest, the check's
+    assert "planted" not in cells
+
+
 @pytest.mark.parametrize(
     "read",
     [
