@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 PORT ?= 3000
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo ui test journeys lint types bench
+.PHONY: help install demo ui test lint types bench
 .DEFAULT_GOAL := help
 
 help:
@@ -36,9 +36,6 @@ ui: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
-
-journeys: $(INSTALLED)
-	$(BIN)/python -m pytest -m journey tests/test_ui_journeys.py tests/test_ui_journeys_mouse.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

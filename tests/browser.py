@@ -9,8 +9,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,9 @@ FLAGS = (
 )
 WIDTH, HEIGHT = 1500, 1000
 # It ends as soon as the thing is there; a machine may be busy with other things.
-PATIENCE_MS = 300_000
+PATIENCE_MS = 120_000
+STEPS_BACK, STEP_MS = 8, 1_000
+POLL_MS = 250
 
 
 def missing() -> str | None:
@@ -57,6 +59,7 @@ class Mouse:
     url: str
     page: "Page" = field(repr=False)
     shots: Path
+    too_late: type[Exception]
     sent: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def open(self, path: str) -> None:
@@ -86,8 +89,22 @@ class Mouse:
             self.page.locator(f"a[role=tab][href*='/assets/{asset}']", has_text=re.compile(rf"^{tab}$")).first.click()
 
     def box(self, group: str) -> "Locator":
-        """The box of a group in the lineage."""
-        return self.page.locator("svg").get_by_text(group, exact=True).locator("visible=true").first
+        """The box of a group in the lineage, whose name may be cut in its middle."""
+        named = re.compile(rf"^({group}|{group[:4]}\w*…\w*{group[-4:]})$")
+        return self.page.locator("svg").get_by_text(named).locator("visible=true").first
+
+    def unfold(self, group: str, held: Iterable[str]) -> None:
+        """Opens the box of a group in the lineage, and steps back until all that it holds is in sight."""
+        self.box(group).click()
+        further = self.page.locator("button", has=self.page.get_by_role("img", name="zoom_out"))
+        for box in held:
+            # Dagster draws what is in sight.
+            for _ in range(STEPS_BACK):
+                with suppress(self.too_late):
+                    self.box(box).wait_for(timeout=STEP_MS)
+                    break
+                further.click()
+            self.box(box).wait_for()
 
     def whole_downstream(self, asset: str) -> None:
         """Lineage → Downstream → all depths."""
@@ -116,19 +133,23 @@ class Mouse:
         dialog.get_by_text(re.compile(r"[1-9]\d* partition")).first.wait_for()
         return dialog
 
-    def previewed(self) -> dict[str, str]:
-        """What the dialog's preview says it would launch: the days of each asset."""
+    def previewed(self, wanted: dict[str, str]) -> dict[str, str]:
+        """What the dialog's preview says it would launch, once it is what is wanted: the days of each asset."""
         self.dialog().get_by_role("button", name="Preview").click()
         preview = self.page.get_by_role("dialog").filter(has_text="Backfill preview")
-        preview.get_by_role("button", name="OK").wait_for()
-        rows = preview.locator("a[href^='/assets/']").evaluate_all(
-            """links => links.map(link => {
-                let row = link;
-                while (!/\\d{4}-\\d\\d-\\d\\d\\.\\.\\./.test(row.textContent)) row = row.parentElement;
-                return [link.getAttribute("href").slice("/assets/".length), row.textContent];
-            })"""
-        )
-        found = {asset: re.findall(r"\d{4}-\d\d-\d\d\.\.\.\d{4}-\d\d-\d\d", row)[-1] for asset, row in rows}
+        days = re.compile(r"\d{4}-\d\d-\d\d\.\.\.\d{4}-\d\d-\d\d")
+
+        def read() -> dict[str, str]:
+            rows = preview.locator("a[href^='/assets/']").evaluate_all(
+                """links => links.map(link => {
+                    let row = link;
+                    while (row && !/\\d{4}-\\d\\d-\\d\\d\\.\\.\\./.test(row.textContent)) row = row.parentElement;
+                    return [link.getAttribute("href").slice("/assets/".length), row ? row.textContent : ""];
+                })"""
+            )
+            return {asset: days.findall(row)[-1] for asset, row in rows if row}
+
+        found: dict[str, str] = self.comes(read, wanted)
         preview.get_by_role("button", name="OK").click()
         preview.wait_for(state="hidden")
         return found
@@ -160,73 +181,64 @@ class Mouse:
         editor.get_by_role("button", name="Save config").click()
         self.page.get_by_role("dialog").filter(has_text="Config Editor").wait_for(state="hidden")
 
-    def check_bar(self, asset: str) -> dict[str, int]:
-        """Checks → Partitions of an asset: how many days of each colour."""
+    def shows(self, text: str) -> bool:
+        """Whether a text is on the page, or comes to be."""
+        return bool(self.comes(lambda: text in " ".join(self.text().split()), True))
+
+    def comes(self, read: Callable[[], Any], wanted: Any) -> Any:
+        """What `read` gives once it is what is wanted; what it gives at last when it never is."""
+        for _ in range(PATIENCE_MS // POLL_MS):
+            found = read()
+            if found == wanted:
+                break
+            self.page.wait_for_timeout(POLL_MS)
+        return found
+
+    def counted(self, *colours: str) -> list[int | None]:
+        """How many days of each colour a bar of days counts; None before it is drawn."""
+        found = dict(re.findall(r"^([A-Z][A-Za-z ]+) \((\d+)\)$", self.text(), flags=re.MULTILINE))
+        return [int(found[colour]) if colour in found else None for colour in colours]
+
+    def check_bar(self, asset: str) -> None:
+        """Checks → Partitions of an asset."""
         self.asset(asset, "Checks")
         # The asset has a tab of that name too; the check's own come later, and last.
         self.page.get_by_role("tab", name="Execution history").wait_for()
         self.page.get_by_role("tab", name="Partitions").last.click()
         self.page.get_by_text("Passed (").wait_for()
-        # The counts are drawn before they are known.
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(500)
-        return _counts(self.text())
 
-    def check(self, asset: str) -> str:
-        """Checks of an asset, the first click: what is written of the newest evaluation."""
+    def check(self, asset: str) -> None:
+        """Checks of an asset: the first click shows the newest evaluation."""
         self.asset(asset, "Checks")
         self.page.get_by_text("Latest execution").wait_for()
-        self.page.wait_for_load_state("networkidle")
-        return self.text()
 
-    def failed_in_catalogue(self, asset: str) -> int:
-        """How many days of an asset the catalogue's line of it shows as failed."""
-        self.open("/assets")
-        line = self.page.get_by_test_id(f"row-{asset}").or_(
-            self.page.locator("div", has=self.page.get_by_test_id(f"checkbox-{asset}")).last.locator("xpath=../..")
-        )
-        line.first.get_by_text(re.compile("partitions")).wait_for()
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(1500)
-        return self._failed(asset)
+    def failed_in_catalogue(self, asset: str) -> int | None:
+        """How many days of an asset its line in the catalogue shows as failed; None before that is known."""
+        _, _, after = self.text().partition(asset.replace("/", " / "))
+        # Materialised, missing, failed, being materialised, all of them; a dash until they are known.
+        counted = re.findall(r"^(?:All|\d+)$", after.split("partitions", 1)[0], flags=re.MULTILINE)
+        return int(counted[2]) if len(counted) > 2 else None
 
-    def partition_bar(self, asset: str) -> dict[str, int]:
-        """Partitions of an asset: how many days of each colour."""
+    def partition_bar(self, asset: str) -> None:
+        """Partitions of an asset."""
         self.asset(asset, "Partitions")
         self.page.get_by_text("Materialized (").wait_for()
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(500)
-        return _counts(self.text())
 
-    def day(self, asset: str, day: str) -> str:
-        """What is written on the page of one day of an asset: where the first click on that day leads."""
+    def day(self, asset: str, day: str) -> None:
+        """The page of one day of an asset: where the first click on that day leads."""
         self.open(f"/assets/{asset}?view=partitions&partition={day}")
-        self.page.get_by_text("View all historical events").or_(
-            self.page.get_by_text(re.compile("^(Missing|Failed|Materialized)$"))
-        ).first.wait_for()
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(500)
-        return self.text()
 
-    def plots_by_day(self, asset: str) -> str:
-        """Overview → Metadata → Plots → Partitions of an asset: what stands there once it is drawn."""
+    def plots_by_day(self, asset: str) -> None:
+        """Overview → Metadata → Plots → Partitions of an asset."""
         self.asset(asset)
         section = self.page.get_by_text("Plots", exact=True)
         section.scroll_into_view_if_needed()
         section.click()
         self.page.locator("button", has_text=re.compile("^Partitions$")).click()
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(1000)
-        return self.text()
 
     def mutations(self) -> list[dict[str, Any]]:
-        """The mutations sent so far: name, variables."""
+        """The mutations sent and answered so far: name, variables."""
         return [request for request in self.sent if request["query"].lstrip().startswith("mutation")]
-
-
-def _counts(text: str) -> dict[str, int]:
-    found = re.findall(r"^([A-Z][A-Za-z ]+) \((\d+)\)$", text, flags=re.MULTILINE)
-    return {name: int(count) for name, count in found if name != "Checks"}
 
 
 @contextmanager
@@ -236,6 +248,7 @@ def mouse(url: str, shots: Path) -> Iterator[Mouse]:
     Screenshots go to the folder that `$ML_ASSETS_TEST_SCREENSHOTS` names, else to `shots`.
     """
     from playwright.sync_api import Request, sync_playwright
+    from playwright.sync_api import TimeoutError as TooLate
 
     shots = Path(os.environ.get(SCREENSHOTS) or shots)
     shots.mkdir(parents=True, exist_ok=True)
@@ -249,7 +262,7 @@ def mouse(url: str, shots: Path) -> Iterator[Mouse]:
             timezone_id="America/New_York",
         )
         context.set_default_timeout(PATIENCE_MS)
-        held = Mouse(url, context.pages[0], shots)
+        held = Mouse(url, context.pages[0], shots, TooLate)
 
         def heard(request: Request) -> None:
             if request.method == "POST" and "/graphql" in request.url and request.post_data:
@@ -258,7 +271,8 @@ def mouse(url: str, shots: Path) -> Iterator[Mouse]:
                     {"name": sent.get("operationName"), "variables": sent.get("variables"), "query": sent["query"]}
                 )
 
-        held.page.on("request", heard)
+        # Once it is answered: what a mutation asks for is there then.
+        held.page.on("requestfinished", heard)
         try:
             yield held
         finally:

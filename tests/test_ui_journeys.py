@@ -38,11 +38,13 @@ TICKED = [FLIGHTS, *FEATURES[:5], "outcomes/disrupted", PREDICTIONS]
 DAY, NEXT = CORRECTED, CORRECTED + timedelta(days=1)
 RETRAINED = date(2013, 3, 24)
 CAUSE, DAYS, REASON = "cause", "days", "the timetable changed"
-KILLS, KILLS_A_REPAIR, AT_MOST_S = 20, 7, 4.0
+KILLS, KILLS_A_REPAIR, AT_MOST_S = 20, 10, 3.0
+# Runs die with the code server that started them.
+VICTIMS = (("daemon",), ("daemon",), ("daemon",), ("code",), ("code", "daemon"))
 
 Facts = dict[str, dict[date, str]]
 
-pytestmark = [pytest.mark.xdist_group("ui"), pytest.mark.journey]
+pytestmark = pytest.mark.xdist_group("ui")
 
 
 def first_of(graph: Graph, table: str) -> str:
@@ -53,11 +55,10 @@ def first_of(graph: Graph, table: str) -> str:
 
 def below(graph: Graph, table: str) -> set[str]:
     """A table and all that Dagster shows downstream of it."""
-    found = {table}
-    for asset in graph:
-        if any(read.edge and read.table in found for read in asset.reads.values()):
-            found.add(asset.table)
-    return found
+    children = {
+        asset.table for asset in graph if any(read.edge and read.table == table for read in asset.reads.values())
+    }
+    return {table}.union(*(below(graph, child) for child in children))
 
 
 BEGIN = first_of(GRAPH, FLIGHTS)
@@ -273,17 +274,18 @@ def test_killed_at_random_moments_of_a_repair(home: Home) -> None:
     """SIGKILL to daemon, code server and the runs with it, twenty times; who sees a failed launch launches again."""
     session, moments = home.session, random.Random(612)
     kills = 0
-    while kills < KILLS:
-        home.deliver_the_other_file()
-        session.launch_one_day([BEGIN], str(DAY))
-        for _ in range(min(KILLS_A_REPAIR, KILLS - kills)):
-            time.sleep(moments.uniform(0.1, AT_MOST_S))
-            victims = moments.choice((("daemon",), ("daemon", "code"), ("code",)))
-            session.processes.kill(*victims)
-            kills += 1
-            session.processes.start(*sorted(victims))
-        _begin_again_if_need_be(home)
-        home.is_right()
+    with session.processes.kills():
+        while kills < KILLS:
+            home.deliver_the_other_file()
+            session.launch_one_day([BEGIN], str(DAY))
+            for _ in range(min(KILLS_A_REPAIR, KILLS - kills)):
+                time.sleep(moments.uniform(0.1, AT_MOST_S))
+                victims = moments.choice(VICTIMS)
+                session.processes.kill(*victims)
+                kills += 1
+                session.processes.start(*sorted(victims))
+            _begin_again_if_need_be(home)
+            home.is_right()
 
 
 def _begin_again_if_need_be(home: Home) -> None:
@@ -364,7 +366,7 @@ query AssetEventsQuery($assetKey: AssetKeyInput!) {
 
 def test_a_day_that_is_no_partition_is_refused(home: Home) -> None:
     before = home.platform.versions()
-    with pytest.raises(GraphQLError, match="2013-07-01"):
+    with pytest.raises(GraphQLError):
         home.session.launch_backfill([BEGIN], ["2013-07-01"])
     run = home.session.launch_one_day([BEGIN], "2013-07-01")
     assert home.session.ended_run(run)["status"] == "FAILURE"

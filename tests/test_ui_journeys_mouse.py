@@ -40,7 +40,6 @@ if LACKS:
 
 pytestmark = [
     pytest.mark.xdist_group("ui"),
-    pytest.mark.journey,
     pytest.mark.skipif(LACKS is not None, reason=f"journeys by mouse: {LACKS}"),
 ]
 
@@ -73,9 +72,7 @@ def test_the_lineage_reads_when_it_opens(desk: Desk) -> None:
     for box in ("sources", "features", "outcomes", "disruption"):
         hand.box(box).wait_for()
     hand.shot("lineage_1", settle_ms=3000)
-    hand.box("disruption").click()
-    for box in {asset.stage for asset in GRAPH if asset.name == "disruption"}:
-        hand.box(box).wait_for()
+    hand.unfold("disruption", {asset.stage for asset in GRAPH if asset.name == "disruption"})
     hand.shot("lineage_2_unfolded", settle_ms=3000)
 
 
@@ -100,7 +97,8 @@ def test_two_days_of_everything_downstream(desk: Desk) -> None:
     hand.click("Materialize all")
     hand.choose_days(f"[{DAY}...{NEXT}]")
     hand.shot("two_days_1_dialog")
-    assert hand.previewed() == dict.fromkeys(below(GRAPH, BEGIN), f"{DAY}...{NEXT}")
+    wanted = dict.fromkeys(below(GRAPH, BEGIN), f"{DAY}...{NEXT}")
+    assert hand.previewed(wanted) == wanted
     hand.launch()
     session.until("the backfill", lambda: bool(session.backfills()))
     backfill = session.ended_backfill(session.backfills()[0]["id"])
@@ -119,7 +117,8 @@ def test_ticked_assets(desk: Desk) -> None:
     hand.click("Materialize selected")
     hand.choose_days(str(DAY))
     # What the dialog promises is what is launched.
-    assert hand.previewed() == dict.fromkeys(CHOSEN, f"{DAY}...{DAY}")
+    wanted = dict.fromkeys(CHOSEN, f"{DAY}...{DAY}")
+    assert hand.previewed(wanted) == wanted
     sent = hand.launch()["executionParams"]
     assert {tag["key"]: tag["value"] for tag in sent["executionMetadata"]["tags"]}["dagster/partition"] == str(DAY)
     desk.home.is_right()
@@ -128,29 +127,28 @@ def test_ticked_assets(desk: Desk) -> None:
 def test_the_runs_page_reads_like_a_diary(desk: Desk) -> None:
     hand = desk.mouse
     hand.open("/runs")
-    hand.page.get_by_text(f"{CAUSE}:").first.wait_for()
-    hand.shot("runs", settle_ms=2000)
-    said = hand.text()
-    assert "ml_assets" not in said, "what the platform keeps for itself is hidden"
-    assert f"{CAUSE}: rests on" in said
-    assert f"{DAYS}: {DAY}" in said
-    assert "keep_in_step" in said
+    for said in (f"{CAUSE}: rests on", f"{DAYS}: {DAY}", "keep_in_step"):
+        assert hand.shows(said)
+    hand.shot("runs")
+    assert "ml_assets" not in hand.text(), "what the platform keeps for itself is hidden"
 
 
 def test_the_timeline_is_not_empty(desk: Desk) -> None:
     hand = desk.mouse
     hand.open("/overview/activity/timeline")
-    hand.page.get_by_text("Jobless asset materializations").wait_for()
-    hand.shot("timeline", settle_ms=2000)
+    assert hand.shows("Jobless asset materializations")
+    hand.shot("timeline")
     assert "No runs or scheduled ticks" not in hand.text()
 
 
 def test_good_days_are_green_under_checks(desk: Desk) -> None:
+    hand = desk.mouse
     for asset in (FLIGHTS, PREDICTIONS):
-        counted = desk.mouse.check_bar(asset)
-        desk.mouse.shot(f"checks_{asset.replace('/', '_')}")
         materialized = len(desk.home.session.partition_bar(asset).materialized)
-        assert (counted["Passed"], counted["Failed"]) == (materialized, 0), counted
+        hand.check_bar(asset)
+        wanted = [materialized, 0]
+        assert hand.comes(lambda: hand.counted("Passed", "Failed"), wanted) == wanted
+        hand.shot(f"checks_{asset.replace('/', '_')}")
 
 
 def test_a_red_day_and_the_days_it_blocks(desk: Desk) -> None:
@@ -161,22 +159,29 @@ def test_a_red_day_and_the_days_it_blocks(desk: Desk) -> None:
     run = session.launch_one_day(session.downstream(BEGIN), str(DAY))
     assert session.ended_run(run)["status"] == "FAILURE"
     session.at_rest()
-    assert hand.partition_bar(FLIGHTS)["Failed"] == 1
+    said = "tailnum is 100.0% null"
+    hand.partition_bar(FLIGHTS)
+    assert hand.comes(lambda: hand.counted("Failed"), [1]) == [1]
     hand.shot("red_1_partitions")
-    assert hand.check_bar(FLIGHTS)["Failed"] == 1
-    assert "tailnum is 100.0% null" in hand.check(FLIGHTS)
+    hand.check(FLIGHTS)
+    assert hand.shows(said)
     hand.shot("red_2_check")
-    assert "tailnum is 100.0% null" in hand.day(FLIGHTS, str(DAY))
+    hand.check_bar(FLIGHTS)
+    assert hand.comes(lambda: hand.counted("Failed"), [1]) == [1]
+    hand.day(FLIGHTS, str(DAY))
+    assert hand.shows(said)
     hand.shot("red_3_day")
-    assert f"{FLIGHTS} of {DAY}" in hand.day(PREDICTIONS, str(DAY))
+    hand.day(PREDICTIONS, str(DAY))
+    assert hand.shows(f"{FLIGHTS} of {DAY}")
     hand.shot("red_4_blocked_day")
-    assert hand.failed_in_catalogue(FLIGHTS) == 1
+    hand.open("/assets")
+    assert hand.comes(lambda: hand.failed_in_catalogue(FLIGHTS), 1) == 1
     hand.shot("red_5_catalogue")
     hand.asset("status/flights")
-    assert f"{FLIGHTS} {DAY} is red" in " ".join(hand.text().split())
+    assert hand.shows(f"{FLIGHTS} {DAY} is red")
     hand.page.get_by_text("Show Markdown").first.click()
-    hand.shot("red_6_status", settle_ms=2000)
-    assert "tailnum is 100.0% null" in hand.text()
+    assert hand.shows(said)
+    hand.shot("red_6_status")
 
     extract.write_bytes(right)
     desk.home.before = desk.home.platform.contents(list(desk.home.before))
@@ -185,16 +190,20 @@ def test_a_red_day_and_the_days_it_blocks(desk: Desk) -> None:
     hand.choose_days(str(DAY))
     hand.launch()
     desk.home.is_right()
-    assert hand.partition_bar(FLIGHTS)["Failed"] == 0
-    assert hand.failed_in_catalogue(FLIGHTS) == 0
+    hand.partition_bar(FLIGHTS)
+    healed = [0, len(session.partition_bar(FLIGHTS).materialized)]
+    assert hand.comes(lambda: hand.counted("Failed", "Materialized"), healed) == healed
+    hand.open("/assets")
+    assert hand.comes(lambda: hand.failed_in_catalogue(FLIGHTS), 0) == 0
 
 
 def test_numbers_are_plotted_by_day(desk: Desk) -> None:
-    said = desk.mouse.plots_by_day(REPORT)
-    desk.mouse.page.get_by_text("ROC-AUC").last.scroll_into_view_if_needed()
-    desk.mouse.shot("plots_by_day")
-    assert "Asset plots are automatically generated by metadata" not in said
-    assert {"ROC-AUC", "Brier", "ECE"} <= set(said.splitlines())
+    hand = desk.mouse
+    hand.plots_by_day(REPORT)
+    assert hand.comes(lambda: {"ROC-AUC", "Brier", "ECE"} <= set(hand.text().splitlines()), wanted=True)
+    hand.page.get_by_text("ROC-AUC").last.scroll_into_view_if_needed()
+    hand.shot("plots_by_day")
+    assert "Asset plots are automatically generated by metadata" not in hand.text()
 
 
 def test_a_retrain_with_a_reason(desk: Desk) -> None:
@@ -208,5 +217,6 @@ def test_a_retrain_with_a_reason(desk: Desk) -> None:
     desk.home.session.at_rest()
     decided = desk.home.platform.rows("retrain_decisions/disruption", RETRAINED).row(0, named=True)
     assert (decided["decision"], decided["trigger"]) == ("train", "manual")
-    assert REASON in hand.day("retrain_decisions/disruption", str(RETRAINED))
+    hand.day("retrain_decisions/disruption", str(RETRAINED))
+    assert hand.shows(REASON)
     hand.shot("retrain_2_decision")

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fast_daemon import START
+
 from resources.settings import checkout, child_environment
 
 # The catalogue of `short_year.py`; `ml_assets.definitions` is the shipped one.
@@ -27,8 +29,10 @@ SHORT, SHIPPED = "short_location", "ml_assets.definitions"
 LOCATION, REPOSITORY, ASSET_JOB = "ml_assets", "__repository__", "__ASSET_JOB"
 TESTS = Path(__file__).resolve().parent
 # They end as soon as the thing is there; a machine may be busy with other things.
-START_S, END_S, PATIENCE_S = 300, 60, 900
+START_S, END_S, PATIENCE_S = 300, 30, 900
 POLL_S = 0.2
+# How long the daemon waits for a run's process to begin before it gives the run up.
+RUN_START_S, RUN_START_AFTER_KILLS_S = 120, 15
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Processes:
     logs: Path
     module: str
     port: int
+    run_start_s: int = RUN_START_S
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, *names: str) -> None:
@@ -49,7 +54,8 @@ class Processes:
         python = [sys.executable, "-m"]
         commands = {
             "code": [
-                *python, "dagster", "api", "grpc", "--module-name", self.module, "--working-directory", str(checkout()),
+                sys.executable, str(TESTS / "fast_code.py"), "grpc", "--module-name", self.module,
+                "--working-directory", str(checkout()),
                 "--socket", str(socket_path), "--location-name", LOCATION, "--log-level", "warning",
             ],
             "web": [
@@ -77,12 +83,12 @@ class Processes:
                 self._await_socket(socket_path)
 
     def end(self) -> None:
-        """Ends everything in order, and what does not end, for good."""
-        for name in ("daemon", "web", "code"):
+        """Ends everything in order, and what does not end, for good; a code server only ends with what it serves."""
+        for name, end in (("daemon", signal.SIGTERM), ("web", signal.SIGINT), ("code", signal.SIGKILL)):
             process = self.running.pop(name, None)
             if process is None:
                 continue
-            process.send_signal(signal.SIGINT if name == "web" else signal.SIGTERM)
+            process.send_signal(end)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=END_S)
             _kill_group(process)
@@ -91,6 +97,15 @@ class Processes:
         """SIGKILL to the groups, runs included: what a power cut or an out-of-memory killer does."""
         for name in names or tuple(self.running):
             _kill_group(self.running.pop(name))
+
+    @contextmanager
+    def kills(self) -> Iterator[None]:
+        """A time of kills: a run that was killed before it began is given up sooner, and so may be one that lives."""
+        try:
+            self._restart_daemon(RUN_START_AFTER_KILLS_S)
+            yield
+        finally:
+            self._restart_daemon(RUN_START_S)
 
     def tails(self) -> str:
         """The ends of the logs, for a message about what did not happen."""
@@ -103,10 +118,15 @@ class Processes:
             raise RuntimeError(f"{', '.join(ended)} ended by itself:\n{self.tails()}")
 
     def _environment(self) -> dict[str, str]:
-        found = {**child_environment(self.home), "PYTHONUNBUFFERED": "1"}
+        found = {**child_environment(self.home), "PYTHONUNBUFFERED": "1", START: str(self.run_start_s)}
         # What is under test is this checkout, whatever else is installed.
         paths = [str(checkout()), str(TESTS), found.get("PYTHONPATH", "")]
         return {**found, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+    def _restart_daemon(self, run_start_s: int) -> None:
+        self.kill("daemon")
+        self.run_start_s = run_start_s
+        self.start("daemon")
 
     def _await_socket(self, path: Path) -> None:
         deadline = time.monotonic() + START_S
@@ -464,14 +484,15 @@ def served(home: Path, logs: Path, module: str = SHORT) -> Iterator[UiSession]:
     session = UiSession(Processes(home, logs, module, free_port()))
     try:
         session.processes.start()
-        session.until("an answer of the web server", lambda: _answers(session.url), START_S)
+        session.until("an answer of the web server", lambda: answers(session.url), START_S)
         session.until("the sensors' first look", lambda: all(session.ticks().values()), START_S)
         yield session
     finally:
         session.processes.end()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a web server answers there."""
     try:
         with urllib.request.urlopen(f"{url}/server_info", timeout=5) as answer:
             return bool(answer.status == 200)
