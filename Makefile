@@ -49,3 +49,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/range_run.py
 	$(BIN)/python benchmarks/code_location.py
 	$(BIN)/python benchmarks/check.py
+	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python benchmarks/sensor_ticks.py
+	$(BIN)/ml-assets demo
+	$(BIN)/python benchmarks/repair.py

@@ -1,4 +1,4 @@
-"""What a repair of one day costs against rebuilding the year, what a plan costs, what a tick of the sensor costs.
+"""What a repair of one day costs against rebuilding the year, and what a plan costs.
 
     .venv/bin/python benchmarks/repair.py [HOME]
 
@@ -16,17 +16,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
-from dagster import build_sensor_context
 
 from ml_assets.catalog import load_catalog
 from ml_assets.domain.declared import Nature
 from ml_assets.launch import Launcher
 from ml_assets.repair import repair
 from partitions import DayRange
-from resources.handles import LakeHandle
 from resources.home import open_home
 from resources.overview import plan_of
-from sensors import in_step_sensor
 
 DAY = date(2013, 6, 12)
 REPEATS = 3
@@ -56,8 +53,7 @@ def main(source: Path) -> None:
         correct(home, 5)
         repair(launcher, ["events/flights"], one_day, lambda _: None)
 
-        plans, repairs, ticks = [], [], []
-        sensor = in_step_sensor(launcher.graph)
+        plans, repairs = [], []
         for attempt in range(REPEATS):
             correct(home, 7 + attempt)
             launcher.run(["events/flights"], one_day)
@@ -65,11 +61,6 @@ def main(source: Path) -> None:
             launcher.run(["events/flights"], one_day)
             correct(home, 1)
             repairs.append(seconds(lambda: repair(launcher, ["events/flights"], one_day, lambda _: None)))
-            context = build_sensor_context(
-                instance=launcher.instance, resources={"lake": LakeHandle(home=str(home))}, definitions=launcher.defs
-            )
-            sensor(context)
-            ticks.append(seconds(lambda context=context: sensor(context)))
 
         facts = [asset.table for asset in launcher.graph if asset.nature is Nature.FACT]
         calendar = next(iter(launcher.graph)).calendar
@@ -80,7 +71,6 @@ def main(source: Path) -> None:
         print(
             f"all facts of the year anew, models and decisions kept:   {year:.2f} s = {year / mended:.0f} x the repair"
         )
-        print(f"a tick of the sensor when nothing is new:                {statistics.median(ticks) * 1000:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import polars as pl
@@ -153,11 +154,18 @@ class Lake:
                     raise TableUnreadableError(damage) from error
             raise
 
-    def versions(self, tables: Iterable[str]) -> dict[str, int]:
-        """The newest version of every table, and of its refusals; −1 for what is not there."""
+    def versions(self, tables: Iterable[str], seen: Mapping[str, int] = MappingProxyType({})) -> dict[str, int]:
+        """The newest version of every table, and of its refusals; −1 for what is not there.
+
+        Tables that are still at the version they were seen at are not opened.
+        """
         names = [name for table in tables for name in (table, _refusals(table))]
-        found = {name: self.store.snapshot(name) for name in names}
-        return {name: snapshot.version if snapshot else -1 for name, snapshot in found.items()}
+        found = {name: seen[name] for name in names if name in seen}
+        for name in names:
+            if name not in found or self.store.moved_on(name, found[name]):
+                snapshot = self.store.snapshot(name)
+                found[name] = snapshot.version if snapshot else -1
+        return found
 
     def moved(self, seen: Mapping[str, int], tables: Iterable[str]) -> bool:
         """Whether a table, or its refusals, has a commit that is not among the versions seen."""

@@ -69,7 +69,7 @@ def due_sensor(graph: Graph, sources: Mapping[str, SourceSpec]) -> SensorDefinit
         spoken_ends = {name: str(end) for name, end in ends.items()}
         if not come and seen.get("ends") == spoken_ends and not lake.moved(seen["versions"], graph.assets):
             return SkipReason("no day has become due since the last tick")
-        versions = lake.versions(graph.assets)
+        versions = lake.versions(graph.assets, seen.get("versions", {}))
         records = lake.records(graph.assets)
         wanted = [run for calendar in live if (run := next_due(graph, records, calendar, ends[calendar.name]))]
         wanted += come

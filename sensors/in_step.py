@@ -137,7 +137,7 @@ class _Look:
     def after(self, mind: _Mind, work: Sequence[Work], ended: BrokenOff) -> SensorResult:
         """What the tick asks for, tells and keeps in mind."""
         # Versions before records: a commit in between is seen again, not overlooked.
-        versions = self.lake.versions(self.graph.assets)
+        versions = self.lake.versions(self.graph.assets, mind.versions)
         records = self.lake.records(self.graph.assets)
         found = plan(self.graph, records)
         history = due_signs(self.graph, records) if mind.first else mind.history

@@ -28,6 +28,7 @@ from short_year import CORRECTED, DECISIONS, END, FACTS, SECOND_TRAINING, TRAINI
 from ml_assets.domain.day_records import GOOD
 from ml_assets.domain.watch import AS_IT_WAS
 from ml_assets.launch import QUIET
+from resources.delta_store import DeltaStore
 from resources.handles import LakeHandle
 from resources.lake import Lake
 from resources.overview import RECORDED, untold_of
@@ -178,6 +179,23 @@ def test_nothing_is_read_or_asked_when_nothing_has_changed(watch: Watch, monkeyp
     assert not watch.tick()
     assert watch.said == "nothing has changed since the last tick"
     assert watch.cursor in (None, before)
+
+
+def test_what_has_not_moved_is_not_opened_to_know_its_version(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a table costs its history, and most tables have no news."""
+    names = list(platform.launcher.graph.assets)
+    seen = platform.lake.versions(names)
+    assert seen["events/flights"] >= 0
+    correct(platform.extract("flights", CORRECTED))
+    platform.run(["events/flights"], CORRECTED)
+    wanted = platform.lake.versions(names)
+    opened = []
+    snapshot = DeltaStore.snapshot
+    monkeypatch.setattr(DeltaStore, "snapshot", lambda store, name: opened.append(name) or snapshot(store, name))
+    assert platform.lake.versions(names, seen) == wanted != seen
+    assert opened == ["events/flights"]
 
 
 def test_a_file_that_goes_back_and_forth_is_followed_each_time(platform: Platform) -> None:
