@@ -33,7 +33,7 @@ FLAGS = (
 WIDTH, HEIGHT = 1500, 1000
 # It ends as soon as the thing is there; a machine may be busy with other things.
 PATIENCE_MS = 120_000
-STEPS_BACK, STEP_MS = 8, 1_000
+STEPS_BACK, STEP_MS = 8, 2_000
 POLL_MS = 250
 
 
