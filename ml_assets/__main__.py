@@ -4,6 +4,7 @@ What belongs here: arguments in, one call, an exit status out. What does not: wh
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -47,6 +48,7 @@ KEEP_HOURS = 168
 INTERRUPTED = 130
 FAILED, SHORT = 1, 2
 CHECKED_DAYS = 8
+PAGE_WIDTH = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,7 +153,7 @@ def _init(chosen: argparse.Namespace) -> int:
     from ml_assets.begin import make_project
 
     made = make_project(chosen.folder, chosen.package)
-    Console().print(
+    _console().print(
         f"{made} is a project that runs as it is. Next: cd {made}; ml-assets demo; ml-assets ui. Its README says what "
         "is where, and how to make it yours.",
         highlight=False,
@@ -164,16 +166,16 @@ def _add(chosen: argparse.Namespace) -> int:
     from ml_assets.begin import add_declaration
 
     file = add_declaration(this_project(), chosen.kind, chosen.name)
-    Console().print(f"{file} is there to be edited; it is found as it is.", highlight=False, soft_wrap=True)
+    _console().print(f"{file} is there to be edited; it is found as it is.", highlight=False, soft_wrap=True)
     return 0
 
 
 def _demo(chosen: argparse.Namespace) -> int:
     from ml_assets.launch import parse_days
     from ml_assets.replay import Replay
-    from ml_assets.summary import render
+    from ml_assets.summary import MonthsAsTheyCome, render
 
-    console = Console()
+    console = _console()
     until = parse_days(chosen.until, None).start if chosen.until else None
     began = time.monotonic()
     launcher = _launcher()
@@ -182,7 +184,7 @@ def _demo(chosen: argparse.Namespace) -> int:
         return FAILED
     with _progress(console) as progress:
         ends = {source.calendar.name: until for source in launcher.catalog.sources.values()} if until else {}
-        replay = Replay(launcher, progress, ends)
+        replay = Replay(launcher, progress, ends, MonthsAsTheyCome(launcher.lake, console.print))
         finished = replay.finished
         if not finished:
             replay.run()
@@ -209,12 +211,17 @@ def _check(chosen: argparse.Namespace) -> int:
     from ml_assets.check_terminal import TerminalCheck
 
     project.make_importable()
-    catalog, console = load_catalog(project.catalog), Console()
+    catalog, console = load_catalog(project.catalog), _console()
     kept, now, began = Home(project.home).extracts, datetime.now(UTC), time.monotonic()
     with _progress(console) as progress:
         checked = check(catalog, kept, now, progress, days=chosen.days, model=chosen.model)
     console.print(TerminalCheck(checked, time.monotonic() - began), highlight=False, soft_wrap=True)
     return SHORT if checked.broken or checked.unshown else 0
+
+
+def _console() -> Console:
+    """The terminal; where there is none, a page that is wide enough for tables."""
+    return Console(width=None if sys.stdout.isatty() else shutil.get_terminal_size((PAGE_WIDTH, 50)).columns)
 
 
 @contextmanager
@@ -242,7 +249,7 @@ def _summary(_: argparse.Namespace) -> int:
     from ml_assets.summary import render
 
     launcher = _launcher()
-    Console().print(render(launcher.home, launcher.catalog, launcher.lake))
+    _console().print(render(launcher.home, launcher.catalog, launcher.lake))
     return 0
 
 
@@ -262,7 +269,7 @@ def _plan(_: argparse.Namespace) -> int:
 
     launcher = _launcher()
     found = plan_of(launcher.lake, launcher.graph)
-    console = Console()
+    console = _console()
     if not found.steps and not found.warnings:
         console.print("Everything is in step: no day on record rests on content that has changed.")
         return 0
@@ -300,7 +307,7 @@ def _repair(chosen: argparse.Namespace) -> int:
     from ml_assets.repair import repair
 
     launcher = _launcher()
-    console = Console()
+    console = _console()
     asked = chosen.assets.split(",") if chosen.assets else []
     days = parse_days(chosen.first, chosen.last) if chosen.first else None
     began = time.monotonic()
@@ -315,7 +322,7 @@ def _status(chosen: argparse.Namespace) -> int:
 
     launcher = _launcher()
     reports = statuses_of(launcher.lake, launcher.graph, work_of(launcher.instance))
-    console = Console()
+    console = _console()
     if not reports:
         console.print(
             "No day of any table is on record yet: run `ml-assets demo`, or `ml-assets run` for days of assets."
@@ -338,7 +345,7 @@ def _operate(chosen: argparse.Namespace) -> int:
     from ml_assets.launch import parse_days
     from ml_assets.operate import operate
 
-    console = Console()
+    console = _console()
     until = parse_days(chosen.until, None).start if chosen.until else None
     operated = operate(_launcher(), datetime.now(UTC), console.print, until)
     for calendar, end in operated.ends.items():
@@ -373,7 +380,7 @@ def _delivered(
     launcher = _launcher()
     launcher.check_calendar(launcher.known_asset(f"events/{name}"), days)
     source = launcher.catalog.sources[name]
-    console = Console()
+    console = _console()
     for day in days:
         delivery = take(Extracts(launcher.home.extracts), source, day)
         kept = f"; what was there before is kept at {delivery.before}" if delivery.before else ""
@@ -401,7 +408,7 @@ def _reproduce(chosen: argparse.Namespace) -> int:
     launcher, day = _launcher(), parse_days(chosen.day, None).start
     with tempfile.TemporaryDirectory(prefix="ml-assets-reproduce-") as folder:
         found = reproduce(launcher.lake, launcher.catalog, chosen.table, day, Path(folder))
-    console = Console()
+    console = _console()
     shown = Table(title=f"{found.table} of {found.day}, made once more from {len(found.read)} recorded tables")
     for name in ("what", "as recorded", "made once more", ""):
         shown.add_column(name, overflow="fold")
@@ -429,7 +436,7 @@ def _upkeep(chosen: argparse.Namespace) -> int:
         figures = (done.files, f"{done.bytes / 1e6:.1f}", done.kept, len(each.needed_by))
         if done.files or done.kept:
             shown.add_row(done.table, *map(str, figures), ", ".join(by))
-    console = Console()
+    console = _console()
     if shown.rows:
         console.print(shown)
     files, size = sum(each.done.files for each in told), sum(each.done.bytes for each in told)
@@ -442,7 +449,7 @@ def _accept_loss(chosen: argparse.Namespace) -> int:
     launcher.known_asset(chosen.table)
     left = launcher.lake.store.declare_loss(chosen.table)
     counts = f"the {len(left.days())} days it holds count" if left else "it is gone, and begins anew"
-    Console().print(f"{chosen.table}: {counts} from here on. See what rests on it: ml-assets plan", highlight=False)
+    _console().print(f"{chosen.table}: {counts} from here on. See what rests on it: ml-assets plan", highlight=False)
     return 0
 
 
@@ -455,7 +462,7 @@ def _ui(chosen: argparse.Namespace) -> int:
 
 def _told(what: str, report: "RunReport", began: float) -> int:
     """Prints what became of the days; the exit status."""
-    console = Console()
+    console = _console()
     for line in report.lines():
         console.print(line, highlight=False, soft_wrap=True)
     verdict = "not all days are good" if report.short else "done"

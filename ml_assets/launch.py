@@ -4,6 +4,7 @@ What belongs here: opening the instance, one range run, what became of each of i
 What does not: which runs make a year (`replay.py`).
 """
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -153,9 +154,18 @@ class Launcher:
         return _in_process(job, self.instance, partition_key=key_of_day(day), tags=tags, run_config=config)
 
     def known_asset(self, name: str) -> AssetKey:
-        """The key of an asset named `<stage>/<name>`; CatalogError lists the known ones."""
+        """The key of an asset named `<stage>/<name>`; CatalogError names the stage's, or the stages."""
         if name not in self.graph.assets:
-            raise CatalogError(f"unknown asset {name!r}; known are {', '.join(sorted(self.graph.assets))}.")
+            stage = name.split("/", maxsplit=1)[0]
+            of_stage = sorted(asset.table for asset in self.graph if asset.stage == stage)
+            stages = dict.fromkeys(asset.stage for asset in self.graph)
+            known = (
+                f"known are {', '.join(of_stage)}"
+                if of_stage
+                else f"wanted <stage>/<name>, a stage of {', '.join(stages)}"
+            )
+            near = difflib.get_close_matches(name, sorted(self.graph.assets), n=1)
+            raise CatalogError(f"unknown asset {name!r}; {known}." + (f" Did you mean {near[0]!r}?" if near else ""))
         return AssetKey(name.split("/"))
 
     def check_calendar(self, asset_key: AssetKey, days: DayRange) -> None:

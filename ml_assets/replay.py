@@ -33,15 +33,24 @@ SERVING = ("champions", "calibrators", "predictions", "drift_reports", "performa
 CAUSE = "replay"
 
 Progress = Callable[[str, int, int], None]
+Replayed = Callable[[ModelSpec, date], None]
+
+
+def _to_nobody(_model: ModelSpec, _before: date) -> None:
+    """Nobody wants to hear how far a model has come."""
 
 
 @dataclass
 class Replay:
-    """A replay of everything in a catalogue, over a home: of the days that are over, before `until` by calendar."""
+    """A replay of everything in a catalogue, over a home: of the days that are over, before `until` by calendar.
+
+    `replayed` is told, as it goes, before which day a model's event days are done.
+    """
 
     launcher: Launcher
     progress: Progress
     until: Mapping[str, date] = field(default_factory=dict)
+    replayed: Replayed = _to_nobody
 
     def __post_init__(self) -> None:
         self._graph = declared_graph(self.launcher.catalog)
@@ -110,6 +119,7 @@ class Replay:
             if cut:
                 self._take_back(model, cut)
             day = cut or end
+            self.replayed(model, day)
         self._compute_missing(training, DayRange(settled, max(settled, event_end)))
         every = [asset.table for asset in self._graph if asset.name == model.name and asset.stage not in SHARED]
         self._compute_missing(every, DayRange(*self._whole(calendar)))

@@ -4,8 +4,9 @@ What belongs here: reading finished tables and laying them out. What does not: c
 """
 
 import json
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 import polars as pl
 from rich.console import Group
@@ -31,18 +32,46 @@ class ModelSummary:
     attempts: pl.DataFrame | None
 
 
+@dataclass
+class MonthsAsTheyCome:
+    """Says a line of each month of a model, once its days are replayed and all of their labels can be known."""
+
+    lake: Lake
+    say: Callable[[str], None]
+    _next: dict[str, date] = field(default_factory=dict)
+
+    def __call__(self, model: ModelSpec, before: date) -> None:
+        """The event days before a day are done; months that were done before the first call are not told."""
+        known = before - timedelta(days=model.calendar.label_lag_days)
+        month = self._next.setdefault(model.name, known.replace(day=1))
+        if known.replace(day=1) <= month:
+            return
+        self._next[model.name] = known.replace(day=1)
+        months = _months(self.lake, model, (month, self._next[model.name]))
+        for row in months.drop_nulls("month").iter_rows(named=True) if months is not None else ():
+            metrics = (
+                ("base rate", _share(row["base_rate"])),
+                ("ROC-AUC", _number(row["roc_auc"])),
+                ("ECE", _number(row["ece"])),
+            )
+            told = ", ".join(f"{name} {value}" for name, value in metrics if value)
+            self.say(f"{model.name}  {row['month']:%b %Y}  {row['rows']:,} predictions, {told or 'no label known yet'}")
+
+
 def summarise(lake: Lake, model: ModelSpec) -> ModelSummary:
     """Months, then all of them together (rows, base rate, metrics, champions), and attempts to train."""
-    return ModelSummary(_months(lake, model), _attempts(lake, model))
+    return ModelSummary(_months(lake, model, ALL_DAYS), _attempts(lake, model))
 
 
-def _months(lake: Lake, model: ModelSpec) -> pl.DataFrame | None:
-    """One row a month with predictions, and one, without a month, of all; None while there are none.
+def _months(lake: Lake, model: ModelSpec, days: tuple[date, date]) -> pl.DataFrame | None:
+    """One row a month with predictions on the days, and one, without a month, of all; None while there are none.
 
     Metrics are null while no label is known.
     """
-    predictions = _rows(lake, f"predictions/{model.name}", "row_key", "score", "probability", "model_version")
-    outcomes = _rows(lake, f"outcomes/{model.outcome}", "row_key", "label")
+    scores = ("row_key", "score", "probability", "model_version")
+    predictions = _rows(lake, f"predictions/{model.name}", *scores, days=days)
+    last_label = ALL_DAYS[1] if days == ALL_DAYS else days[1] + timedelta(days=model.calendar.label_lag_days + 1)
+    outcomes = _rows(lake, f"outcomes/{model.outcome}", "row_key", "label", days=(days[0], last_label))
     if predictions is None:
         return None
     month = pl.col(DAY).dt.truncate("1mo")
@@ -76,9 +105,9 @@ def _attempts(lake: Lake, model: ModelSpec) -> pl.DataFrame | None:
     )
 
 
-def _rows(lake: Lake, table: str, *columns: str) -> pl.DataFrame | None:
-    """The rows of a table; None when it has none yet."""
-    read = lake.read(table, *ALL_DAYS)
+def _rows(lake: Lake, table: str, *columns: str, days: tuple[date, date] = ALL_DAYS) -> pl.DataFrame | None:
+    """The rows of days of a table; None when it has none yet."""
+    read = lake.read(table, *days)
     return read.rows.select(DAY, *columns).collect() if read.filled else None
 
 
@@ -129,7 +158,7 @@ def _months_table(model: ModelSpec, months: pl.DataFrame) -> Table:
         if whole:
             shown.add_section()
         shown.add_row(
-            "all" if whole else f"{row['month']:%B %Y}",
+            "all" if whole else f"{row['month']:%b %Y}",
             f"{row['rows']:,}",
             _share(row["base_rate"]),
             _number(row["roc_auc"]),

@@ -8,6 +8,7 @@ errors, and errors in logs, records and on terminals.
 
 import json
 import re
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from resources.settings import secrets
@@ -26,7 +27,7 @@ _USER = re.compile(r"(\w[\w+.-]*://)[^/\s:@\"']+:[^/\s@\"']+@")
 
 def without_secrets(text: str) -> str:
     """The text with the environment's secrets, signatures of URLs and credentials in URLs replaced by `***`."""
-    for form in _forms():
+    for form in _forms(tuple(secrets())):
         text = text.replace(form, HIDDEN)
     small = text.lower()
     if any(mark in small for mark in _SIGNED_MARKS):
@@ -36,10 +37,11 @@ def without_secrets(text: str) -> str:
     return _USER.sub(rf"\1{HIDDEN}@", text) if "@" in text and "://" in text else text
 
 
-def _forms() -> list[str]:
+@lru_cache(maxsize=8)
+def _forms(hidden: tuple[str, ...]) -> list[str]:
     """Every way in which a secret may be written, the longest first: one may be part of another."""
     forms = set()
-    for secret in secrets():
+    for secret in hidden:
         forms |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
         forms |= {json.dumps(secret)[1:-1], repr(secret)[1:-1]}
         # A key in several lines may be quoted line by line.

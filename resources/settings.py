@@ -162,8 +162,14 @@ def secrets() -> list[str]:
     In doubt a value is one. Not hidden are options whose name says that they are none, and what is so short that hiding
     it would only garble messages.
     """
-    found = [value for name, value in os.environ.items() if _is_secret(name, value)]
-    return found + [password for value in os.environ.values() if "://" in value for password in _passwords(value)]
+    return list(_secrets_of(tuple(os.environ.items())))
+
+
+@lru_cache(maxsize=8)
+def _secrets_of(environment: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    found = [value for name, value in environment if _is_secret(name, value)]
+    urls = [value for _, value in environment if "://" in value]
+    return (*found, *(password for value in urls for password in _passwords(value)))
 
 
 def _is_secret(name: str, value: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from ml_assets.catalog import load_catalog
+from ml_assets.catalog.calendars import FLIGHTS
 from ml_assets.domain.ingestion import Ingested, ingest
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.specs import Catalog
@@ -27,7 +28,14 @@ MINUTE = timedelta(minutes=1)
 
 @cache
 def catalog() -> Catalog:
-    return load_catalog()
+    """What the shipped catalogue declares of the flights."""
+    shipped = load_catalog()
+    return Catalog(
+        *(
+            {name: spec for name, spec in kind.items() if spec.calendar == FLIGHTS}
+            for kind in (shipped.sources, shipped.features, shipped.outcomes, shipped.models)
+        )
+    )
 
 
 @cache

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import flights_archive
 import polars as pl
 from dagster import (
     AssetCheckKey,
@@ -28,7 +29,6 @@ from dagster import (
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
-from ml_assets.catalog import load_catalog
 from ml_assets.checks import CHECK_NAME
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.local_days import DAY
@@ -77,8 +77,8 @@ NOT_CONTENT = frozenset({"artefact", "mlflow_run_id", "libraries", "code"})
 
 
 def short_catalog() -> Catalog:
-    """The shipped catalogue over 25 days, with slices, gate and trees cut down to them."""
-    full = load_catalog()
+    """The flights of the shipped catalogue over 25 days, with slices, gate and trees cut down to them."""
+    full = flights_archive.catalog()
     return Catalog(
         sources={name: _cut(spec) for name, spec in full.sources.items()},
         features={name: _cut(spec) for name, spec in full.features.items()},

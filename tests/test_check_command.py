@@ -33,18 +33,32 @@ def tree(path: Path) -> dict[str, bytes | None]:
     return {str(found.relative_to(path)): found.read_bytes() if found.is_file() else None for found in path.rglob("*")}
 
 
+@pytest.mark.parametrize(
+    ("model", "looked_at", "promises", "subjects"),
+    [
+        # The blizzard is the most telling day.
+        ("disruption", "flights: looked at 2013-02-09, ", 31, ("events/weather", "outcomes/disrupted")),
+        ("repurchase", "purchases: looked at 1997-", 18, ("features/customer_history", "outcomes/buys_again")),
+    ],
+)
 def test_the_shipped_catalogue_keeps_its_promises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: str,
+    looked_at: str,
+    promises: int,
+    subjects: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(place))
-    assert main(["check", "--days", "2", "--model", "disruption"]) == 0
+    assert main(["check", "--days", "2", "--model", model]) == 0
     told = capsys.readouterr().out
-    assert "flights: looked at 2013-02-09, " in told, "the blizzard is the most telling day"
-    assert "All 31 promises hold, in " in told
-    for name in ("events/weather", "features/route_delays", "outcomes/disrupted", "training_sets/disruption"):
+    assert looked_at in told
+    assert f"All {promises} promises hold, in " in told
+    for name in (*subjects, f"training_sets/{model}"):
         assert name in told
     assert not (tmp_path / "home").exists()
     assert tree(place) == {}
@@ -95,7 +109,7 @@ def test_a_new_project_keeps_its_promises_and_a_breach_is_told(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--model", "disrupted"], "unknown model 'disrupted'; known are disruption."),
+        (["--model", "disrupted"], "unknown model 'disrupted'; known are disruption, repurchase."),
         (["--days", "0"], "0 days are to be looked at, wanted 1 or more"),
     ],
 )

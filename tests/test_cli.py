@@ -67,8 +67,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["events/flights", "2013-02-30"], "'2013-02-30' is not a day; wanted YYYY-MM-DD"),
         (["events/flights", "yesterday"], "'yesterday' is not a day"),
         (["events/flights", DAY, "2013-03-20"], "the last day 2013-03-20 lies before the first day 2013-03-21"),
-        (["events/fligths", DAY], "unknown asset 'events/fligths'; known are calibrators/disruption, "),
-        (["flights", DAY], "unknown asset 'flights'"),
+        (
+            ["events/fligths", DAY],
+            "unknown asset 'events/fligths'; known are events/flights, events/purchases, events/weather. Did",
+        ),
+        (["flights", DAY], "unknown asset 'flights'; wanted <stage>/<name>, a stage of events, "),
         (["events/flights,events/nothing", DAY], "unknown asset 'events/nothing'"),
         (["", DAY], "unknown asset ''"),
     ],
@@ -262,7 +265,7 @@ EMPTY = '"""A file that declares nothing."""\n'
     ("declaration", "sentence"),
     [
         (DOUBLED, "two declarations of the feature group 'weather'"),
-        (MISSPELT, "unknown source 'wether'; known are flights, weather. Did you mean 'weather'?"),
+        (MISSPELT, "unknown source 'wether'; known are flights, purchases, weather. Did you mean 'weather'?"),
         (EMPTY, "declares no FeatureGroupSpec"),
     ],
     ids=["doubled", "misspelt", "empty"],

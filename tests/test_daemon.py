@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+import flights_archive
 import polars as pl
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from ml_assets.catalog import load_catalog
 from ml_assets.launch import Launcher
 from partitions import DayRange
 from resources.home import open_home
@@ -56,7 +56,7 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """History up to the day before the drifted one, then a daemon that has looked at it once."""
     folder = tmp_path_factory.mktemp("daemon")
-    launcher = Launcher.of(open_home(folder / "home"), load_catalog())
+    launcher = Launcher.of(open_home(folder / "home"), flights_archive.catalog())
     catalog = launcher.catalog
     history = DayRange(FIRST, DRIFTED)
     launcher.run([f"events/{name}" for name in catalog.sources], history)

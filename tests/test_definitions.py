@@ -16,14 +16,16 @@ from ml_assets.domain.declared import Nature
 
 GRAPH = defs.resolve_asset_graph()
 DECLARED = declared_graph(load_catalog())
-STATUS = "status/flights"
-STAGES = {key.to_user_string(): key for key in GRAPH.get_all_asset_keys() if key.to_user_string() != STATUS}
+STATUS = {"status/flights", "status/purchases"}
+STAGES = {key.to_user_string(): key for key in GRAPH.get_all_asset_keys() if key.to_user_string() not in STATUS}
 HEAVY = ("torch", "mlflow", "sklearn", "skops", "matplotlib", "scipy")
 
 
 def test_every_declared_asset_is_there_and_the_status_of_its_calendar() -> None:
-    assert set(STAGES) == set(DECLARED.assets) == set(ASSETS)
-    assert not GRAPH.get(AssetKey(STATUS.split("/"))).is_executable
+    assert set(STAGES) == set(DECLARED.assets)
+    assert {asset.table for asset in DECLARED if asset.calendar.name == "flights"} == set(ASSETS)
+    for status in STATUS:
+        assert not GRAPH.get(AssetKey(status.split("/"))).is_executable
 
 
 def test_edges_are_the_declared_reads_that_are_edges_and_no_others() -> None:
@@ -39,16 +41,22 @@ def test_the_graph_is_open_at_one_place_and_at_a_days_own_yesterday() -> None:
         if not read.edge and not read.by_version
     }
     assert hidden == {
-        ("training_sets/disruption", "retrain_decisions/disruption"),
-        ("champions/disruption", "champions/disruption"),
+        (f"{stage}/{model}", f"{read}/{model}")
+        for model in ("disruption", "repurchase")
+        for stage, read in (("training_sets", "retrain_decisions"), ("champions", "champions"))
     }
 
 
-def test_all_assets_share_one_calendar_so_that_a_click_can_launch_them_together() -> None:
-    calendars = {GRAPH.get(key).partitions_def for key in STAGES.values()}
-    (days_of,) = calendars
+@pytest.mark.parametrize(
+    ("workload", "first", "last"), [("flights", "2013-01-01", "2014-01-02"), ("purchases", "1997-01-01", "1998-07-30")]
+)
+def test_all_assets_of_a_workload_share_one_calendar_so_that_a_click_can_launch_them_together(
+    workload: str, first: str, last: str
+) -> None:
+    own = [key for name, key in STAGES.items() if DECLARED[name].calendar.name == workload]
+    (days_of,) = {GRAPH.get(key).partitions_def for key in own}
     assert isinstance(days_of, TimeWindowPartitionsDefinition)
-    assert (days_of.get_first_partition_key(), days_of.get_last_partition_key()) == ("2013-01-01", "2014-01-02")
+    assert (days_of.get_first_partition_key(), days_of.get_last_partition_key()) == (first, last)
     assert {GRAPH.get(key).backfill_policy for key in STAGES.values()} == {BackfillPolicy.single_run()}
 
 
@@ -81,11 +89,13 @@ def test_decisions_read_nothing_of_facts_of_their_own_day() -> None:
 
 
 def test_every_asset_says_what_it_is_whose_it_is_and_which_code_made_it() -> None:
-    for key in STAGES.values():
+    owners = {"flights": "team:flight-operations", "purchases": "team:customer-insight"}
+    for name, key in STAGES.items():
         node = GRAPH.get(key)
         assert node.description, key
         assert node.code_version, key
-        assert list(node.owners) == ["team:flight-operations"], key
+        assert list(node.owners) == [owners[DECLARED[name].calendar.name]], key
+        assert node.tags["workload"] == DECLARED[name].calendar.name
         assert node.tags.keys() >= {"stage", "nature", "workload"}, key
         assert node.pools == {"_".join(("lake", *key.path))}, "two runs of one table must not write at once"
 
@@ -93,7 +103,13 @@ def test_every_asset_says_what_it_is_whose_it_is_and_which_code_made_it() -> Non
 def test_the_lineage_reads_when_it_opens_and_when_it_is_unfolded() -> None:
     """Dagster labels an asset by the last part of its key, so the box around it tells assets of one name apart."""
     groups = {key: GRAPH.get(key).group_name for key in STAGES.values()}
-    assert {group.split("/")[0] for group in groups.values()} == {"sources", "features", "outcomes", "disruption"}
+    assert {group.split("/")[0] for group in groups.values()} == {"flights", "purchases", "disruption", "repurchase"}
+    for key, group in groups.items():
+        workload = DECLARED[key.to_user_string()].calendar.name
+        assert (
+            group.split("/")[0]
+            in {"flights": ("flights", "disruption"), "purchases": ("purchases", "repurchase")}[workload]
+        )
     labels = [(group.split("/")[-1], key.path[-1]) for key, group in groups.items()]
     assert len(set(labels)) == len(labels), sorted(labels)
 
@@ -114,7 +130,10 @@ def test_every_stored_column_is_described(replayed: Platform) -> None:
 
 
 def test_jobs_and_sensors() -> None:
-    assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {"retrain_disruption"}
+    assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {
+        "retrain_disruption",
+        "retrain_repurchase",
+    }
     retrain = defs.resolve_job_def("retrain_disruption")
     assert {key.to_user_string() for key in retrain.asset_layer.executable_asset_keys} == {
         *TRAINING,

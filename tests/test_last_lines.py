@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from dagster import AssetCheckKey, DagsterInstance
 from rich.console import Console
-from short_year import SECOND_TRAINING, TRAINING, Platform, days, key_of
+from short_year import END, SECOND_TRAINING, TRAINING, Platform, days, key_of
 
 from ml_assets.__main__ import SHORT, main
 from ml_assets.checks import CHECK_NAME
-from ml_assets.summary import render
+from ml_assets.summary import MonthsAsTheyCome, render, summarise
 from resources.handles import lake_of
 from resources.home import open_home
 from resources.settings import HOME_VARIABLE
@@ -118,7 +118,25 @@ def test_a_summary_names_months_with_their_year(replayed: Platform) -> None:
     console = Console(width=200)
     with console.capture() as shown:
         console.print(render(replayed.launcher.home, replayed.launcher.catalog, replayed.lake))
-    assert "March 2013" in shown.get()
+    assert "Mar 2013" in shown.get()
+
+
+def test_months_are_told_as_they_come_with_the_figures_of_the_summary(replayed: Platform) -> None:
+    told: list[str] = []
+    model = replayed.launcher.catalog.models["disruption"]
+    months = MonthsAsTheyCome(replayed.lake, told.append)
+    for before in (FIRST + timedelta(days=9), END, END + timedelta(days=5)):
+        months(model, before)
+    assert told == []
+    months(model, END + timedelta(days=40))
+    (march,) = told
+    shown = summarise(replayed.lake, model).months
+    assert shown is not None
+    figures = shown.row(0, named=True)
+    assert march == (
+        f"disruption  Mar 2013  {figures['rows']:,} predictions, base rate {figures['base_rate']:.1%}, "
+        f"ROC-AUC {figures['roc_auc']:.3f}, ECE {figures['ece']:.3f}"
+    )
 
 
 def test_a_declared_loss_is_told_in_a_sentence(used: Path, said: Said) -> None:

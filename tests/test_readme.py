@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal, assert_series_equal
 
-from ml_assets.catalog import build_catalog, load_catalog
+from ml_assets.catalog import build_catalog
 from ml_assets.check import check
 from ml_assets.domain.feature_days import cut_to_days, judge_feature_days
 from ml_assets.domain.point_in_time import feature_rows, read_window
@@ -36,7 +36,7 @@ def timetable(tmp_path: Path) -> FeatureGroupSpec:
 
 def with_timetable(timetable: FeatureGroupSpec) -> Catalog:
     """The shipped catalogue with that group, named in its model."""
-    shipped = load_catalog()
+    shipped = flights_archive.catalog()
     model = replace(
         shipped.models["disruption"], features=(*shipped.models["disruption"].features, "timetable.departures")
     )
@@ -104,7 +104,7 @@ def test_the_table_of_stages_is_made_of_their_declarations() -> None:
     from ml_assets.assets import declared_graph, stages
     from ml_assets.assets.table import stage_table
 
-    assert stage_table(stages(), declared_graph(load_catalog())) in README, "paste what stage_table gives"
+    assert stage_table(stages(), declared_graph(flights_archive.catalog())) in README, "paste what stage_table gives"
 
 
 def test_the_picture_is_there() -> None:

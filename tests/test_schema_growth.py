@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import flights_archive
 import polars as pl
 import pytest
 
-from ml_assets.catalog import load_catalog
 from ml_assets.domain.errors import CatalogError, SchemaChangeRefusedError
 from ml_assets.domain.point_in_time import with_retired_features
 from ml_assets.domain.specs import Catalog, Inputs
@@ -36,7 +36,7 @@ def grown(catalog: Catalog, *, asked: bool) -> Catalog:
 
 
 def test_a_new_value_needs_to_be_named_as_added(tmp_path: Path) -> None:
-    shipped = load_catalog()
+    shipped = flights_archive.catalog()
     home = open_home(tmp_path / "home")
     Launcher.of(home, shipped).run(["events/flights", GROUP], DAYS)
     last = DayRange(date(2013, 1, 3), date(2013, 1, 4))
@@ -57,7 +57,7 @@ def test_a_new_value_needs_to_be_named_as_added(tmp_path: Path) -> None:
 
 
 def test_an_added_value_must_be_a_value() -> None:
-    group = load_catalog().features["schedule"]
+    group = flights_archive.catalog().features["schedule"]
     with pytest.raises(CatalogError, match="distanse"):
         replace(group, added_values=("distanse",))
 

@@ -149,13 +149,17 @@ class Stage:
     before: Callable[["Step", Any], Iterator[Any]] = lambda _step, _config: iter(())
     check: str = "Rows, nulls and keys of the day are within their limits, and nothing it needs was refused."
 
-    def group_of(self, spec: Any) -> str:
+    def group_of(self, spec: Any, catalog: Catalog) -> str:
         """The box of the lineage that holds the asset of a declaration.
 
         Dagster labels an asset by the last part of its key. Many stages have an asset called after the same model, so
-        each of them has a box of its own within the model's.
+        each of them has a box of its own within the model's. What models share lies in a box of its workload's when
+        there are several workloads.
         """
-        return f"{spec.name}/{self.name}" if self.of == "models" else self.of
+        if self.of == "models":
+            return f"{spec.name}/{self.name}"
+        alone = all(source.calendar == spec.calendar for source in catalog.sources.values())
+        return self.of if alone else f"{spec.calendar.name}/{self.of}"
 
     def declared(self, spec: Any, catalog: Catalog) -> Declared:
         """What the asset of a declaration declares of itself."""
@@ -216,7 +220,7 @@ def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
         partitions_def=days,
         backfill_policy=BackfillPolicy.single_run(),
         check_specs=[day_check_spec(key, days, stage.check)],
-        group_name=stage.group_of(spec),
+        group_name=stage.group_of(spec, catalog),
         kinds=set(stage.kinds),
         owners=list(spec.calendar.owners),
         tags={"stage": stage.name, "nature": str(stage.nature), "workload": spec.calendar.name},

@@ -1,6 +1,6 @@
 """What exists: sources, feature groups, outcomes and models, one declaration a file.
 
-What belongs here: reading a catalogue's package, which may be anybody's; beside it the example, a year of flights:
+What belongs here: reading a catalogue's package, which may be anybody's; beside it the example, flights and purchases:
 declarations and each one's pure function; a new file is found, not registered.
 What does not: Dagster, I/O, paths, the environment.
 """

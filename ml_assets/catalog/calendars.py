@@ -15,3 +15,12 @@ FLIGHTS = Calendar(
     label_lag_days=2,
     owners=("team:flight-operations",),
 )
+
+PURCHASES = Calendar(
+    name="purchases",
+    timezone="America/New_York",
+    first_day=date(1997, 1, 1),
+    end_day=date(1998, 7, 1),
+    label_lag_days=30,
+    owners=("team:customer-insight",),
+)

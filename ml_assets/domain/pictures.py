@@ -15,8 +15,9 @@ def reliability_picture(curves: Mapping[str, pl.DataFrame], title: str) -> bytes
     """A reliability diagram: mean predicted probability against observed share with its band, one line a curve."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.6, 3.2), dpi=80, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(3.6, 3.2), dpi=80)
+    # Fixed margins: a layout that fits itself draws everything twice.
+    axes = figure.add_axes((0.16, 0.15, 0.8, 0.75))
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
     for name, curve in curves.items():
         at = curve["mean_probability"]
