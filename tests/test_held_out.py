@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ml_assets.catalog.calendars import FLIGHTS
 from ml_assets.domain.calibration import HeldOut
-from ml_assets.domain.held_out import Judged, ScoredDays, days_before, judged_for, scorers
+from ml_assets.domain.held_out import Judged, ScoredDays, days_before, judged_for, opponent_of, scorers
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.serving import JUDGED, REFIT, Stored, fitted_until
 from ml_assets.domain.slices import Slice, Slices
@@ -33,6 +33,26 @@ def test_a_refit_has_seen_all_slices_and_what_was_judged_its_own():
     assert fitted_until(stored(REFIT)) == TRAINED
     assert fitted_until(stored(JUDGED)) == TRAINED - timedelta(days=10)
     assert judged_for(stored(REFIT)) == Judged("judge", DayRange(TRAINED - timedelta(days=10), TRAINED))
+
+
+@given(role=st.sampled_from([REFIT, JUDGED]), cadence=st.integers(1, 60))
+def test_the_gate_compares_with_whom_newer_days_can_be_told_from(role, cadence):
+    """At any cadence of trainings, one as long as held-out and gate together included."""
+    champion = stored(role, version="judge" if role == JUDGED else "new")
+    challenger = stored(JUDGED, TRAINED + timedelta(days=cadence), "challenger")
+    gate_begins = TRAINED + timedelta(days=cadence - 6)
+    found = opponent_of(challenger, champion, gate_begins)
+    opponent = champion if found == champion["model_version"] else stored(JUDGED, version="judge")
+    assert opponent["model_version"] == found
+    assert fitted_until(opponent) <= gate_begins, "it was fitted on days that it is asked about"
+    assert fitted_until(opponent) < fitted_until(challenger), "it knows all that the challenger knows"
+
+
+def test_the_gate_compares_with_the_champion_itself_where_it_can():
+    champion, late = stored(REFIT), TRAINED + timedelta(days=11)
+    assert opponent_of(stored(JUDGED, late), champion, late - timedelta(days=6)) == "new"
+    sooner = late - timedelta(days=1)
+    assert opponent_of(stored(JUDGED, sooner), champion, sooner - timedelta(days=6)) == "judge"
 
 
 @given(

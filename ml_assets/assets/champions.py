@@ -13,9 +13,10 @@ from ml_assets.domain.content import fingerprint, seed_of
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
+from ml_assets.domain.held_out import opponent_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.promotion import CHAMPIONS, NOBODY, Attempt, Champion, fold_champions, gate
-from ml_assets.domain.serving import JUDGED, REFIT, Stored, fitted_until, scored
+from ml_assets.domain.serving import JUDGED, REFIT, Stored, scored
 from ml_assets.domain.slices import GATE
 from ml_assets.domain.specs import Catalog, ModelSpec
 from ml_assets.domain.training_rows import EVENT_DAY, rows_of_slice
@@ -80,7 +81,7 @@ def _attempt(model: ModelSpec, ready: Ready, day: date, serving: Champion) -> At
     judged = trained.filter(pl.col("role") == JUDGED).row(0, named=True)
     # What serves, if the gate lets it: fitted on all rows where the spec asks for it.
     challenger = Champion(trained.sort(pl.col("role") == REFIT)["model_version"][-1])
-    theirs = None if serving in (NOBODY, challenger) else _unseen(ready, serving, rows)
+    theirs = None if serving in (NOBODY, challenger) else _opponent(ready, serving, judged, rows)
     verdict = gate(
         rows,
         scored(model, judged, rows).to_numpy(),
@@ -91,12 +92,12 @@ def _attempt(model: ModelSpec, ready: Ready, day: date, serving: Champion) -> At
     return Attempt(challenger, verdict)
 
 
-def _unseen(ready: Ready, serving: Champion, rows: pl.DataFrame) -> Stored:
-    """The champion, or what was judged in its place where it was fitted on days of the gate since."""
+def _opponent(ready: Ready, serving: Champion, judged: Stored, rows: pl.DataFrame) -> Stored:
     champion = ready.named("any_model", str(serving.model_version), "model_version")
-    if rows.is_empty() or fitted_until(champion) <= rows[DAY].min():
+    begins = rows[DAY].min()
+    if not isinstance(begins, date):
         return champion
-    return ready.named("any_model", str(champion["judged_by"]), "model_version")
+    return ready.named("any_model", opponent_of(judged, champion, begins), "model_version")
 
 
 STAGE = Stage(

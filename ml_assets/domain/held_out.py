@@ -1,6 +1,7 @@
 """Which scores a day's calibrator is fitted on: those of events that the scoring model was not fitted on.
 
-What belongs here: who scores each past day, gathering the rows whose labels were known before the day began.
+What belongs here: who scores each past day, whom the gate compares with, gathering the rows whose labels were known
+before the day began.
 What does not: the fit (`calibration.py`), finding stored models and rows (`ml_assets/assets`).
 """
 
@@ -34,6 +35,18 @@ def judged_for(stored_model: Stored) -> Judged:
     """The candidate that the gate looked at for a stored model, on its own held-out days and the gate's."""
     slices = Slices.from_json(str(stored_model["slices"]))
     return Judged(str(stored_model["judged_by"]), DayRange(slices.held_out.days.start, slices.gate.days.end))
+
+
+def opponent_of(judged: Stored, champion: Stored, gate_begins: date) -> str:
+    """Whom the gate compares a challenger's judged candidate with: the champion, or what was judged in its place.
+
+    In its place where the champion was fitted on days of the gate, and where it was fitted on all that the judged one
+    was: two models of the same days would differ by nothing, whatever newer days have to teach. What was judged for
+    each is as far from the days it is asked about, so any cadence of trainings is judged alike.
+    """
+    until = fitted_until(champion)
+    apart = until <= gate_begins and until < fitted_until(judged)
+    return str(champion["model_version" if apart else "judged_by"])
 
 
 def scorers(champion: Stored, served: Mapping[date, str], first: Judged | None, past: Iterable[date]) -> Scorers:
