@@ -4,6 +4,7 @@ What belongs here: arguments in, one call, an exit status out. What does not: wh
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 PORT = 3000
 KEEP_HOURS = 168
-INTERRUPTED = 130
+INTERRUPTED, CUT_SHORT = 130, 141
 FAILED, SHORT = 1, 2
 CHECKED_DAYS = 8
 PAGE_WIDTH = 120
@@ -57,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with redirect_stderr(WithoutEchoes(sys.stderr)):
             return COMMANDS[chosen.command](chosen)
+    except BrokenPipeError:
+        # Whoever read has enough (`| head`); what is still in the buffer must not be told as an error at the exit.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  it lives as long as the process
+        return CUT_SHORT
     except BaseException as error:
         status = _said(error)
         if status is not None:
@@ -129,9 +134,7 @@ def parser() -> argparse.ArgumentParser:
     retrain.add_argument("model")
     retrain.add_argument("day", help="YYYY-MM-DD")
     retrain.add_argument("--reason", required=True, help="why; it is recorded as the day's decision")
-    again = commands.add_parser("reproduce", help="make a training set and its models once more, and compare")
-    again.add_argument("table", help="models/<model>")
-    again.add_argument("day", help="the day of the training, YYYY-MM-DD")
+    _add_looking_back(commands)
     upkeep = commands.add_parser("upkeep", help="delete files of the lake that no record and no recent reader needs")
     upkeep.add_argument("--keep-hours", type=int, default=KEEP_HOURS, help="how long every version stays readable")
     upkeep.add_argument("--dry-run", action="store_true", help="tell what would be deleted, delete nothing")
@@ -141,6 +144,18 @@ def parser() -> argparse.ArgumentParser:
     loss.add_argument("table", help="<stage>/<name>")
     _add_check(commands)
     return shown
+
+
+def _add_looking_back(commands: Any) -> None:
+    again = commands.add_parser("reproduce", help="make a training set and its models once more, and compare")
+    again.add_argument("table", help="models/<model>")
+    again.add_argument("day", help="the day of the training, YYYY-MM-DD")
+    why = commands.add_parser("explain", help="tell why a prediction is what it is, from what it was made")
+    why.add_argument("table", help="predictions/<model>")
+    why.add_argument("row_key")
+    why.add_argument("day", nargs="?", help="YYYY-MM-DD; the newest day with the row when left out")
+    why.add_argument("--version", type=int, help="as it was at this version of the table")
+    why.add_argument("--json", action="store_true", help="everything as JSON")
 
 
 def _add_check(commands: Any) -> None:
@@ -422,6 +437,21 @@ def _reproduce(chosen: argparse.Namespace) -> int:
     return 0 if found.identical else FAILED
 
 
+def _explain(chosen: argparse.Namespace) -> int:
+    from ml_assets.explain import explain
+    from ml_assets.explain_terminal import TerminalExplanation
+    from ml_assets.launch import parse_days
+
+    day = parse_days(chosen.day, None).start if chosen.day else None
+    launcher = _launcher()
+    found = explain(launcher.lake, launcher.catalog, chosen.table, chosen.row_key, day, version=chosen.version)
+    if chosen.json:
+        print(found.to_json())  # noqa: T201  another program reads it
+    else:
+        _console().print(TerminalExplanation(found), highlight=False)
+    return 0 if found.identical else FAILED
+
+
 def _upkeep(chosen: argparse.Namespace) -> int:
     from resources.upkeep import upkeep
 
@@ -487,6 +517,7 @@ COMMANDS = {
     "check": _check,
     "deliver": _deliver,
     "demo": _demo,
+    "explain": _explain,
     "init": _init,
     "operate": _operate,
     "plan": _plan,
