@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from skops.io import dumps
 
 from ml_assets.catalog.models.disruption import MODEL
 from ml_assets.domain.errors import ArtefactError
 from ml_assets.domain.feature_types import MOST_CATEGORIES
 from ml_assets.domain.specs import GradientBoosting
-from ml_assets.domain.training import Candidate, TrainingError, fit_candidate, libraries, load_pipeline, score
+from ml_assets.domain.training import Candidate, TrainingError, fit_candidate, libraries, load_pipeline, refitted, score
 
 SMALL = replace(
     MODEL,
@@ -62,6 +63,45 @@ def rows(seed: int, number: int = 800) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def candidate() -> Candidate:
     return fit_candidate(SMALL, rows(1), rows(2), seed=7)
+
+
+def by_hand(frame: pl.DataFrame) -> Callable[[pl.DataFrame], np.ndarray]:
+    """The same family put together here, fitted on a frame: what gives the scores of other rows."""
+    words, numbers = ["fleet__airline", "fleet__base"], ["sky__wind", "sky__rain", "fleet__age"]
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan).fit(frame[words].to_pandas())
+    chosen = SMALL.estimator
+    boosting = HistGradientBoostingClassifier(
+        learning_rate=chosen.learning_rate,
+        max_iter=chosen.max_iter,
+        max_leaf_nodes=chosen.max_leaf_nodes,
+        min_samples_leaf=chosen.min_samples_leaf,
+        l2_regularization=chosen.l2_regularization,
+        categorical_features=[0, 1],
+        early_stopping=False,
+        random_state=7,
+    )
+
+    def matrix(of: pl.DataFrame) -> np.ndarray:
+        return np.column_stack([encoder.transform(of[words].to_pandas()), of[numbers].to_numpy()])
+
+    boosting.fit(matrix(frame), frame["label"].to_numpy())
+    return lambda of: boosting.predict_proba(matrix(of))[:, 1]
+
+
+def test_a_refit_is_the_judged_candidate_fitted_on_all_rows(candidate: Candidate) -> None:
+    newcomer = rows(2).with_columns(pl.lit("DD").alias("fleet__airline"))
+    whole = pl.concat([rows(1), newcomer])
+    again = refitted(SMALL, whole, candidate, seed=7)
+    asked = pl.concat([rows(3), newcomer.head(50)])
+    np.testing.assert_array_equal(score(SMALL, again.artefact, asked), by_hand(whole)(asked))
+    np.testing.assert_array_equal(score(SMALL, candidate.artefact, asked), by_hand(rows(1))(asked))
+    assert not np.array_equal(score(SMALL, again.artefact, asked), score(SMALL, candidate.artefact, asked))
+    # What it was never measured on says nothing of it: the judged one's measures stand.
+    assert again.importances == candidate.importances
+    np.testing.assert_array_equal(again.scores, candidate.scores)
+    assert again.probe != candidate.probe
+    with pytest.raises(TrainingError, match="label"):
+        refitted(SMALL, whole.with_columns(pl.lit(1).alias("label")), candidate, seed=7)
 
 
 @pytest.mark.parametrize("number", [MOST_CATEGORIES, MOST_CATEGORIES + 1])
