@@ -7,13 +7,14 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 PORT ?= 3000
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo ui test lint types bench
+.PHONY: help install demo ui test lint types docs bench
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo        replay a year of real flights through every stage (a second time: a no-op)"
+	@echo "make demo        replay real flights and purchases through every stage (a second time: a no-op)"
 	@echo "make ui          browse it in Dagster at http://127.0.0.1:$(PORT)"
 	@echo "make test        the test suite"
+	@echo "make docs        the documentation as pages, in .site"
 	@echo "make lint types  style and types"
 	@echo "make bench       the benchmarks, as ratios"
 
@@ -43,6 +44,10 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "The documentation is in .site: open .site/index.html"
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/event_records.py

@@ -1,10 +1,11 @@
-"""The table of stages, for people: what each holds and reads, as the README shows it.
+"""Stages and their columns in tables for people, as the README and the documentation show them.
 
 What belongs here: words made of declarations. What does not: the declarations.
 """
 
-from ml_assets.assets.stage import Stage
+from ml_assets.assets.stage import Stage, graph_of
 from ml_assets.domain.declared import Declared, Graph
+from ml_assets.domain.specs import Catalog
 
 HEADER = ("| asset | | partition D holds | reads |", "|---|---|---|---|")
 PLACEHOLDERS = {"sources": "source", "features": "group", "outcomes": "label", "models": "model"}
@@ -19,6 +20,26 @@ def stage_table(stages: tuple[Stage, ...], graph: Graph) -> str:
         for name in dict.fromkeys(asset.stage for asset in graph)
     ]
     return "\n".join((*HEADER, *rows))
+
+
+def column_dictionary(stages: tuple[Stage, ...], catalog: Catalog) -> str:
+    """Every stored column of every table of a catalogue with what it is, as a page of Markdown."""
+    lines = [
+        "# Columns",
+        "",
+        "Every table lies in the lake as `<stage>/<name>`, a plain Delta table partitioned by `partition_date`, the",
+        "local day of its workload; instants are UTC. This page is made from contracts and declarations: the words",
+        "that the UI shows beside a table.",
+    ]
+    by_name = {stage.name: stage for stage in stages}
+    for name in dict.fromkeys(asset.stage for asset in graph_of(stages, catalog)):
+        stage = by_name[name]
+        lines += ["", f"## {name}", "", f"Partition D holds {stage.holds}."]
+        for spec in getattr(catalog, stage.of).values():
+            columns = stage.columns(spec, catalog)
+            lines += ["", f"### {name}/{spec.name}", "", "| column | what it is |", "|---|---|"]
+            lines += [f"| `{column}` | {said} |" for column, said in columns.items()]
+    return "\n".join((*lines, ""))
 
 
 def _reads(assets: list[Declared]) -> str:
