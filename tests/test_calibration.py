@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from scipy.optimize import minimize
 from scipy.stats import binomtest
 
@@ -21,6 +22,7 @@ from ml_assets.domain.calibration import (
     apply_calibrator,
     calibrator_of_day,
     reliability_curve,
+    reliability_curves,
     weighted_platt,
     worse_beyond_noise,
 )
@@ -230,6 +232,37 @@ def test_json_of_something_else_is_refused(text):
 def test_a_calibration_that_cannot_be_is_refused(name):
     with pytest.raises(CatalogError, match=f"{name} is 0, wanted more than 0"):
         Calibration(**{name: 0})
+
+
+# --- how it would have done -------------------------------------------------------------------------------
+
+
+def test_curves_are_of_rows_that_their_map_was_not_fitted_on():
+    held_out = days_of_scores(sharpen=2.0)
+    curves = reliability_curves(held_out, SPEC)
+    raw, mapped, labels = [], [], []
+    for back in range(0, int(held_out.ages.max()), 7):
+        inside = (held_out.ages > back) & (held_out.ages <= back + 7)
+        before = held_out.ages > back + 7
+        if not before.any():
+            continue
+        older = HeldOut(held_out.scores[before], held_out.labels[before], held_out.ages[before] - back - 7)
+        slope, offset = weighted_platt(older, SPEC)
+        odds = np.log(held_out.scores[inside] / (1 - held_out.scores[inside]))
+        raw += held_out.scores[inside].tolist()
+        mapped += (1 / (1 + np.exp(-(slope * odds + offset)))).tolist()
+        labels += held_out.labels[inside].tolist()
+    assert_frame_equal(curves["raw score, trailing weeks"], reliability_curve(raw, labels))
+    assert_frame_equal(curves["calibrated, trailing weeks"], reliability_curve(mapped, labels), abs_tol=1e-9)
+    assert int(curves["calibrated, newest day"]["rows"].sum()) == int((held_out.ages == 1).sum())
+
+
+def test_without_days_before_and_without_a_calibration_there_is_less_to_draw():
+    held_out = days_of_scores()
+    assert set(reliability_curves(held_out, None)) == {"raw score, trailing weeks", "calibrated, newest day"}
+    one_day = HeldOut(held_out.scores, held_out.labels, np.ones(len(held_out), np.int64))
+    assert reliability_curves(one_day, SPEC) == {}
+    assert reliability_curves(HeldOut(np.empty(0), np.empty(0), np.empty(0, np.int64)), SPEC) == {}
 
 
 # --- the reliability curve --------------------------------------------------------------------------------

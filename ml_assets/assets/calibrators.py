@@ -17,9 +17,8 @@ from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.calibration import (
     DayCalibrator,
     HeldOut,
-    apply_calibrator,
     calibrator_of_day,
-    reliability_curve,
+    reliability_curves,
 )
 from ml_assets.domain.content import fingerprint
 from ml_assets.domain.contracts import DayLimits, judge_days
@@ -142,14 +141,7 @@ def _row(day: date, model_version: str, made: DayCalibrator) -> dict[str, object
 
 def _shown(model: ModelSpec, day: date, made: DayCalibrator, held_out: HeldOut) -> dict[str, object]:
     shown: dict[str, object] = {"method": made.calibrator.method, "why": made.reason, "held-out rows": made.rows}
-    if len(held_out):
-        mapped = apply_calibrator(made.calibrator, held_out.scores)
-        newest = held_out.ages == held_out.ages.min()
-        curves = {
-            f"raw score, {_window_days(model)} days": reliability_curve(held_out.scores, held_out.labels),
-            f"calibrated, {_window_days(model)} days": reliability_curve(mapped, held_out.labels),
-            "calibrated, newest day": reliability_curve(mapped[newest], held_out.labels[newest], bins=5),
-        }
+    if curves := reliability_curves(held_out, model.calibration):
         shown["reliability"] = MetadataValue.md(inline(reliability_picture(curves, f"{model.name} {day}")))
     return shown
 

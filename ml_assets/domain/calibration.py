@@ -134,6 +134,39 @@ def calibrator_of_day(held_out: HeldOut, calibration: Calibration | None) -> Day
     return DayCalibrator(IDENTITY if worse > WORSE_BEYOND_NOISE else fitted, len(held_out), reason, brier)
 
 
+def reliability_curves(held_out: HeldOut, calibration: Calibration | None) -> dict[str, pl.DataFrame]:
+    """Reliability of raw and calibrated scores of the trailing weeks and of the newest day, one curve each.
+
+    Each week, and the newest day, is asked of a map fitted before it, as every day's rows are when they are served: a
+    map looks better than it is on the rows that it was fitted on. Weeks before which nothing was held out are left out.
+    """
+    weeks = range(0, int(held_out.ages.max(initial=0)), JUDGED_DAYS)
+    asked = [each for back in weeks if (each := _asked_later(held_out, back, back + JUDGED_DAYS, calibration))]
+    newest = int(held_out.ages.min(initial=1))
+    day = _asked_later(held_out, newest - 1, newest, calibration)
+    curves = {}
+    if asked:
+        raw, mapped, labels = (np.concatenate(column) for column in zip(*asked, strict=True))
+        curves["raw score, trailing weeks"] = reliability_curve(raw, labels)
+        if calibration is not None:
+            curves["calibrated, trailing weeks"] = reliability_curve(mapped, labels)
+    if day:
+        curves["calibrated, newest day"] = reliability_curve(day[1], day[2], bins=5)
+    return curves
+
+
+def _asked_later(
+    held_out: HeldOut, newer: int, older: int, calibration: Calibration | None
+) -> tuple[Floats, Floats, Floats] | None:
+    """Scores, probabilities by a map fitted before, and labels of the ages `(newer, older]`; None without any."""
+    inside, before = (held_out.ages > newer) & (held_out.ages <= older), held_out.older_than(older)
+    if not inside.any() or not len(before):
+        return None
+    raw = held_out.scores[inside]
+    tried = IDENTITY if calibration is None else Calibrator("platt", weighted_platt(before, calibration))
+    return raw, apply_calibrator(tried, raw), held_out.labels[inside]
+
+
 def worse_beyond_noise(rise: Floats, days: npt.NDArray[np.int64]) -> float:
     """The mean of a rise over its standard error, rows of one day moving together; 0 where no error can be told.
 
