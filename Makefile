@@ -58,3 +58,6 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/sensor_ticks.py
 	$(BIN)/ml-assets demo
 	$(BIN)/python benchmarks/repair.py
+	$(BIN)/python benchmarks/point_in_time.py
+	$(BIN)/python benchmarks/big_day.py
+	$(BIN)/python benchmarks/policies.py
