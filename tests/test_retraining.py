@@ -21,7 +21,7 @@ from ml_assets.domain.retraining import (
     metric_look_back,
     requested,
 )
-from ml_assets.domain.specs import MetricTrigger, ModelSpec
+from ml_assets.domain.specs import MetricTrigger, ModelSpec, Schedule
 
 M1, M2 = "2013-04-05-m1", "2013-04-18-m2"
 MODEL = replace(
@@ -49,6 +49,60 @@ CHAMPIONS = {DAY: pl.Date, "model_version": pl.String, "decision": pl.String}
 
 def ago(days: int) -> date:
     return TODAY - timedelta(days=days)
+
+
+def evidence(trained: int) -> Evidence:
+    """A champion of so many days ago and nothing else to say."""
+    served = pl.DataFrame([(ago(trained), M1, "promoted"), (ago(1), M1, "keep")], schema=CHAMPIONS, orient="row")
+    return Evidence(drift=drift_rows(), performance=performance_rows(), champions=served)
+
+
+@given(st.integers(0, 400), st.sets(st.integers(1, 7)), st.sets(st.integers(1, 28)))
+def test_a_schedule_asks_for_its_weekdays_and_days_of_the_month(offset, weekdays, days_of_month):
+    if not weekdays and not days_of_month:
+        return
+    day = date(2013, 1, 1) + timedelta(days=offset)
+    schedule = Schedule(weekdays=tuple(weekdays), days_of_month=tuple(days_of_month))
+    assert schedule.asks_for(day) == (int(day.strftime("%u")) in weekdays or int(day.strftime("%d")) in days_of_month)
+
+
+def test_a_day_of_the_schedule_trains_and_others_do_not():
+    weekly = replace(MODEL, schedule=Schedule(weekdays=(TODAY.isoweekday(),)), cool_down_days=7)
+    decided = decide(weekly, TODAY, evidence(trained=8))
+    assert (decided.train, decided.trigger) == (True, "schedule")
+    assert decided.reasons == (f"{TODAY} is a day of the schedule",)
+    waits = decide(
+        replace(weekly, schedule=Schedule(weekdays=(TODAY.isoweekday() % 7 + 1,))), TODAY, evidence(trained=8)
+    )
+    assert not waits.train
+    assert f"{TODAY} is no day of the schedule" in waits.reasons
+    assert decide(weekly, TODAY, evidence(trained=6)).trigger == "none"
+    assert all("schedule" not in reason for reason in decide(MODEL, TODAY, evidence(trained=20)).reasons)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "gap"),
+    [
+        (Schedule(weekdays=(1,)), 7),
+        (Schedule(weekdays=(1, 5)), 3),
+        (Schedule(days_of_month=(1,)), 28),
+        (Schedule(days_of_month=(1, 15)), 14),
+        (Schedule(weekdays=(1,), days_of_month=(1,)), 1),
+    ],
+)
+def test_a_schedule_that_cannot_be_met_is_refused_when_it_is_declared(schedule, gap):
+    assert replace(MODEL, schedule=schedule, cool_down_days=gap).schedule == schedule
+    with pytest.raises(CatalogError, match=f"days {gap} days apart .* cool_down_days of at most {gap}"):
+        replace(MODEL, schedule=schedule, cool_down_days=gap + 1)
+
+
+@pytest.mark.parametrize(
+    ("given_", "said"),
+    [({}, "names no day"), ({"weekdays": (0,)}, "from 1 to 7"), ({"days_of_month": (29,)}, "from 1 to 28")],
+)
+def test_a_schedule_of_no_days_is_refused(given_, said):
+    with pytest.raises(CatalogError, match=said):
+        Schedule(**given_)
 
 
 def drift_rows(*rows: tuple) -> pl.DataFrame:

@@ -52,7 +52,9 @@ STAGE = Stage(
         "performance": Read(f"performance_reports/{model.name}", window_before(performance_look_back(model))),
         "champions": Read(f"champions/{model.name}", window_before(model.cool_down_days)),
     },
-    code_version=lambda model, _: fingerprint(model.drift, model.metric_triggers, model.cool_down_days),
+    code_version=lambda model, _: fingerprint(
+        model.drift, model.metric_triggers, model.cool_down_days, *([model.schedule] if model.schedule else [])
+    ),
     body=_body,
     kinds=frozenset({"polars", "deltalake"}),
     columns=lambda _model, _catalog: {

@@ -57,7 +57,7 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
     """The decision for `day`, from evidence strictly before it.
 
     In this order: before the first training day wait; within the cool-down of the last attempt wait; with no champion
-    train; then business days, drift, metrics, the champion's age.
+    train; then business days, the schedule, drift, metrics, the champion's age.
     """
     if day < model.first_training_day:
         return Decision(day, False, "none", (f"the first training day is {model.first_training_day}",))
@@ -74,6 +74,7 @@ def decide(model: ModelSpec, day: date, evidence: Evidence) -> Decision:
     performance = evidence.performance.filter(pl.col(DAY) >= first, pl.col(DAY) < day)
     findings = (
         _business_day(model, day),
+        *_schedule(model, day),
         _drift(model, day, evidence.drift),
         *(_metric(trigger, performance) for trigger in model.metric_triggers),
         *_age(model, day, str(champions["model_version"][-1])),
@@ -118,6 +119,13 @@ def decision_rows(decisions: Sequence[Decision]) -> pl.DataFrame:
 def _business_day(model: ModelSpec, day: date) -> tuple[str, bool, str]:
     fired = day in model.business_days
     return "business calendar", fired, f"{day} is {'a' if fired else 'no'} day of the business calendar"
+
+
+def _schedule(model: ModelSpec, day: date) -> list[tuple[str, bool, str]]:
+    if model.schedule is None:
+        return []
+    fired = model.schedule.asks_for(day)
+    return [("schedule", fired, f"{day} is {'a' if fired else 'no'} day of the schedule")]
 
 
 def _drift(model: ModelSpec, day: date, drift: pl.DataFrame) -> tuple[str, bool, str]:

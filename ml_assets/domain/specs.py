@@ -7,6 +7,7 @@ What does not: how Dagster runs them (`ml_assets/assets`), how names are cross-c
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -293,6 +294,31 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """Days on which a model is trained whatever else: weekdays (1 Monday … 7 Sunday) and days of the month (1 … 28)."""
+
+    weekdays: tuple[int, ...] = ()
+    days_of_month: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, most in (("weekdays", 7), ("days_of_month", 28)):
+            if stray := sorted(each for each in getattr(self, name) if not 1 <= each <= most):
+                raise CatalogError(f"a schedule's {name} names {stray}, wanted numbers from 1 to {most}.")
+        if not self.weekdays and not self.days_of_month:
+            raise CatalogError("a schedule names no day, wanted weekdays or days_of_month.")
+
+    def asks_for(self, day: date) -> bool:
+        """Whether a model is trained on the day."""
+        return day.isoweekday() in self.weekdays or day.day in self.days_of_month
+
+    @property
+    def shortest_gap_days(self) -> int:
+        """How near to one another two of its days come, over a cycle of the calendar's weeks and months."""
+        asked = [day for day in range(366 * 28) if self.asks_for(date(2000, 1, 1) + timedelta(days=day))]
+        return min(later - sooner for sooner, later in pairwise(asked))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
     """A model: what it predicts, when the score is needed, from which features, and when to train anew.
 
@@ -301,8 +327,9 @@ class ModelSpec:
     The slices before a training day, by event date: train | held out | gate, ending where cohorts are mature. Without
     `train_days` the first of them begins with the calendar. What is fitted on `train` is judged on `gate`; when it
     passes and `refit` is set, the same candidate fitted on all of the slices serves. A champion older than
-    `max_age_days` is a reason to train. `calibration` None serves the score as it is. `plausible_roc_auc` is the best
-    that a person can believe of it: above it `ml-assets check` takes its features for a leak.
+    `max_age_days` is a reason to train, and so is a day of its `schedule`. `calibration` None serves the score as it
+    is. `plausible_roc_auc` is the best that a person can believe of it: above it `ml-assets check` takes its features
+    for a leak.
     """
 
     name: str
@@ -322,6 +349,7 @@ class ModelSpec:
     drift: DriftLimits
     metric_triggers: tuple[MetricTrigger, ...] = ()
     business_days: tuple[date, ...] = ()
+    schedule: Schedule | None = None
     held_out_days: int = 7
     gate_days: int = 7
     cool_down_days: int = 14
@@ -337,6 +365,12 @@ class ModelSpec:
             raise CatalogError(
                 f"model {self.name!r}: max_age_days is {self.max_age_days} and cool_down_days {self.cool_down_days}: "
                 "no model may be trained that soon after the last. Wanted max_age_days of at least cool_down_days."
+            )
+        if self.schedule is not None and (gap := self.schedule.shortest_gap_days) < self.cool_down_days:
+            raise CatalogError(
+                f"model {self.name!r}: its schedule has days {gap} days apart and cool_down_days is "
+                f"{self.cool_down_days}: no model may be trained that soon after the last. Wanted cool_down_days of at "
+                f"most {gap}, or a schedule with fewer days."
             )
         doubled = sorted({feature for feature in self.features if self.features.count(feature) > 1})
         if doubled:
