@@ -42,6 +42,7 @@ PROCESS_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_DISABLE_ENV_CREATION": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
     "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
     # OpenMP's threads wait by spinning unless told otherwise: on a busy machine two took ten times as long as one.
