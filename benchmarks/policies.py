@@ -186,23 +186,30 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Brier score against the number of trainings, a point a policy, with the interval of its difference."""
+    """A line a policy, the best on top: its Brier score, the interval of its difference, its trainings."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.4), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
+    ordered = sorted(rows, key=lambda row: -row["brier"])
     base = next(row["brier"] for row in rows if row["policy"] == SHIPPED)
-    for row in rows:
-        own = row["policy"] == SHIPPED
+    figure = Figure(figsize=(8, 0.36 * len(ordered) + 0.9), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(base, color="0.85", linewidth=1, zorder=0)
+    for place, row in enumerate(ordered):
         _, low, high = row["rise"]
-        axes.plot([row["trainings"]] * 2, [base + low, base + high], color="0.75", linewidth=1, zorder=1)
-        axes.plot(row["trainings"], row["brier"], "o", color="C1" if own else "C0", zorder=2)
+        axes.plot([base + low, base + high], [place, place], color="0.7", linewidth=2, zorder=1)
+        axes.plot(row["brier"], place, "o", color="C1" if row["policy"] == SHIPPED else "C0", zorder=2)
         axes.annotate(
-            row["policy"], (row["trainings"], row["brier"]), xytext=(6, 3), textcoords="offset points", fontsize=8
+            f"{row['trainings']} trainings" if row["trainings"] > 1 else "1 training",
+            (1.01, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+            color="0.35",
         )
-    axes.set(xlabel="trainings in eleven months", ylabel="Brier score, lower is better")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.25, y=0.12)
+    axes.set_yticks(range(len(ordered)), [row["policy"] for row in ordered])
+    axes.set(xlabel="Brier score of the year, lower is better; lines: 90% of the difference to the shipped policy")
+    axes.tick_params(length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
     figure.savefig(file)
 
 
