@@ -24,7 +24,16 @@ from ml_assets.catalog.models.disruption import MODEL
 from ml_assets.domain.errors import ArtefactError
 from ml_assets.domain.feature_types import MOST_CATEGORIES
 from ml_assets.domain.specs import GradientBoosting
-from ml_assets.domain.training import Candidate, TrainingError, fit_candidate, libraries, load_pipeline, refitted, score
+from ml_assets.domain.training import (
+    Candidate,
+    TrainingError,
+    fit_candidate,
+    fitted_on_all,
+    libraries,
+    load_pipeline,
+    refitted,
+    score,
+)
 
 SMALL = replace(
     MODEL,
@@ -91,7 +100,7 @@ def by_hand(frame: pl.DataFrame) -> Callable[[pl.DataFrame], np.ndarray]:
 def test_a_refit_is_the_judged_candidate_fitted_on_all_rows(candidate: Candidate) -> None:
     newcomer = rows(2).with_columns(pl.lit("DD").alias("fleet__airline"))
     whole = pl.concat([rows(1), newcomer])
-    again = refitted(SMALL, whole, candidate, seed=7)
+    again = refitted(SMALL, whole, candidate, fitted_on_all(SMALL, whole, seed=7))
     asked = pl.concat([rows(3), newcomer.head(50)])
     np.testing.assert_array_equal(score(SMALL, again.artefact, asked), by_hand(whole)(asked))
     np.testing.assert_array_equal(score(SMALL, candidate.artefact, asked), by_hand(rows(1))(asked))
@@ -101,7 +110,7 @@ def test_a_refit_is_the_judged_candidate_fitted_on_all_rows(candidate: Candidate
     np.testing.assert_array_equal(again.scores, candidate.scores)
     assert again.probe != candidate.probe
     with pytest.raises(TrainingError, match="label"):
-        refitted(SMALL, whole.with_columns(pl.lit(1).alias("label")), candidate, seed=7)
+        fitted_on_all(SMALL, whole.with_columns(pl.lit(1).alias("label")), seed=7)
 
 
 @pytest.mark.parametrize("number", [MOST_CATEGORIES, MOST_CATEGORIES + 1])

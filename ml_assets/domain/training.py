@@ -83,15 +83,18 @@ def fit_candidate(model: ModelSpec, train: pl.DataFrame, held_out: pl.DataFrame,
     )
 
 
-def refitted(model: ModelSpec, rows: pl.DataFrame, judged: Candidate, *, seed: int) -> Candidate:
-    """The candidate that was judged, fitted on all rows: it serves what the judged one has earned.
-
-    No row is left to measure it on, so scores on held-out rows and importances are those of the judged one.
-    Raises TrainingError as `fit_candidate` does.
-    """
+def fitted_on_all(model: ModelSpec, rows: pl.DataFrame, *, seed: int) -> "Pipeline":
+    """The model's pipeline fitted on all rows; TrainingError as `fit_candidate` raises it."""
     _refuse_unfit(model, "all", rows)
     pipeline = _pipeline(model, seed, _valued_columns(model, rows))
-    pipeline.fit(rows.select(model.feature_columns), rows["label"].to_numpy())
+    return pipeline.fit(rows.select(model.feature_columns), rows["label"].to_numpy())
+
+
+def refitted(model: ModelSpec, rows: pl.DataFrame, judged: Candidate, pipeline: "Pipeline") -> Candidate:
+    """The candidate that was judged, its pipeline fitted on all rows: it serves what the judged one has earned.
+
+    No row is left to measure it on, so scores on held-out rows and importances are those of the judged one.
+    """
     return Candidate(
         artefact=_dump(pipeline),
         probe=fingerprint(_positive(pipeline, model, rows.head(PROBE_ROWS)).tolist()),
