@@ -174,7 +174,8 @@ def small_s3(folder: Path) -> Iterator[tuple[Objects, dict[str, str]]]:
                 },
             )
         finally:
-            server.terminate()
+            # A parent may have told its children to ignore gentler signals.
+            server.kill()
 
 
 if __name__ == "__main__":
