@@ -18,9 +18,9 @@ import flights_archive
 import pandera.polars as pa
 import polars as pl
 import pytest
+from damages import Damage, damaged_by, damages, doubled, setting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from polars.exceptions import PanicException, PolarsError
 from polars.testing import assert_frame_equal
 
 from ml_assets.catalog import build_catalog
@@ -31,7 +31,6 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Instant, SourceSpec
 from resources.extracts import Extracts
 
-Damage = Callable[[pl.DataFrame], pl.DataFrame]
 CATALOG = flights_archive.catalog()
 FLIGHTS, WEATHER = CATALOG.sources["flights"], CATALOG.sources["weather"]
 SOURCES = [FLIGHTS, WEATHER]
@@ -84,21 +83,6 @@ def test_the_healthy_days_lose_nothing():
 # --- one day's extract is not what it should be ----------------------------------------------------------
 
 
-def setting(column: str, value: object, share: float = 1.0, kind: pl.DataType | None = None) -> Damage:
-    """Sets a share of a column to one value."""
-
-    def damage(rows: pl.DataFrame) -> pl.DataFrame:
-        chosen = pl.int_range(pl.len()) < round(rows.height * share)
-        return rows.with_columns(
-            pl.when(chosen)
-            .then(pl.lit(value, dtype=kind or rows.schema[column]))
-            .otherwise(pl.col(column))
-            .alias(column)
-        )
-
-    return damage
-
-
 def changing(**columns: pl.Expr) -> Damage:
     return lambda rows: rows.with_columns(**columns)
 
@@ -110,10 +94,6 @@ def yesterdays(source: SourceSpec) -> pl.DataFrame:
 def shifted(hours: int) -> Damage:
     at = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ") + pl.duration(hours=hours)
     return changing(time_hour=at.dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
-
-
-def doubled(share: float = 1.0) -> Damage:
-    return lambda rows: pl.concat([rows, rows.head(round(rows.height * share))])
 
 
 NO_ZONE = "its day in America/New_York is unknown"
@@ -280,77 +260,11 @@ def test_an_unreadable_day_has_its_reason():
 # --- anything at all -------------------------------------------------------------------------------------
 
 
-VALUES = [None, "", " ", "NA", "JFK", 0, -1, 7, 2400, 2401, 2**31, 2**53 + 1, 2**62, -(2**63), 0.5, float("nan")]
-VALUES += [
-    float("inf"),
-    True,
-    BAD,
-    datetime(2013, 6, 12, 4),  # noqa: DTZ001  a column without a zone
-    timedelta(hours=3),
-    time(3),
-    b"\xff\x00",
-    [1],
-    {"a": b"\xff"},
-]
-TYPES = [pl.String, pl.Int8, pl.Int64, pl.UInt64, pl.Int128, pl.Float32, pl.Float64, pl.Boolean, pl.Binary, pl.Date]
-TYPES += [pl.Datetime("ns"), pl.Datetime("ms", "UTC"), pl.Duration, pl.Time, pl.Categorical, pl.Decimal(38, 2), pl.Null]
-
-
-@st.composite
-def damages(draw: st.DrawFn) -> list[tuple]:
-    """A few things done to an extract, one after the other, as values that tell what."""
-    kinds = ["drop", "rename", "retype", "set", "set some", "add", "double", "head", "shuffle", "swap", "redate"]
-    return [
-        (
-            draw(st.sampled_from(kinds)),
-            draw(st.integers(0, 11)),
-            draw(st.sampled_from(VALUES)),
-            draw(st.sampled_from(TYPES)),
-            draw(st.floats(0, 1)),
-            draw(st.integers(0, 9)),
-        )
-        for _ in range(draw(st.integers(1, 3)))
-    ]
-
-
-def done(source: SourceSpec, rows: pl.DataFrame, damage: tuple) -> pl.DataFrame:
-    kind, number, value, dtype, share, seed = damage
-    if not rows.width:
-        return rows
-    column = rows.columns[number % rows.width]
-    if kind == "drop":
-        return rows.drop(column)
-    if kind == "rename":
-        return rows.rename({column: f"{column} "})
-    if kind == "retype":
-        return rows.with_columns(pl.col(column).cast(dtype, strict=False))
-    if kind == "set":
-        return rows.with_columns(pl.Series(column, [value]).new_from_index(0, rows.height))
-    if kind == "set some":
-        return setting(column, value, share)(rows)
-    if kind == "add":
-        return rows.with_columns(pl.Series(f"more {number}", [value]).new_from_index(0, rows.height))
-    if kind == "double":
-        return doubled(share)(rows)
-    if kind == "head":
-        return rows.head(int(rows.height * share))
-    if kind == "shuffle":
-        return rows.sample(fraction=1, shuffle=True, seed=seed)
-    if kind == "swap":
-        return pl.concat([rows.head(int(rows.height * share)), yesterdays(source)], how="diagonal")
-    return rows.with_columns(partition_date=pl.lit(BAD + timedelta(days=seed - 5)))
-
-
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(SOURCES), damages())
 def test_whatever_one_extract_holds_no_other_day_changes(source: SourceSpec, chosen: list[tuple]) -> None:
-    frame = delivered(source)[BAD]
-    for damage in chosen:
-        try:
-            frame = done(source, frame, damage)
-        except (PolarsError, PanicException, TypeError, OverflowError):
-            continue
-    with_day(source, frame)
+    came = delivered(source)
+    with_day(source, damaged_by(chosen, came[BAD], yesterdays(source), BAD))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -360,11 +274,7 @@ def test_a_range_comes_to_what_its_days_come_to_however_many_are_bad(
 ) -> None:
     extracts = delivered(source)
     for day, several in zip(DAYS, chosen, strict=True):
-        for damage in several:
-            try:
-                extracts[day] = done(source, extracts[day], damage)
-            except (PolarsError, PanicException, TypeError, OverflowError):
-                continue
+        extracts[day] = damaged_by(several, extracts[day], yesterdays(source), BAD)
     together = ingest(source, extracts, NOTHING)
     for day in DAYS:
         assert of_day(together, day) == of_day(ingest(source, {day: extracts[day]}, NOTHING), day), day
