@@ -5,15 +5,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 PORT ?= 3000
+JOURNEYS := tests/test_ui_journeys.py tests/test_ui_journeys_mouse.py
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo ui test lint types docs bench
+.PHONY: help install demo ui test journeys lint types docs bench
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        replay real flights and purchases through every stage (a second time: a no-op)"
 	@echo "make ui          browse it in Dagster at http://127.0.0.1:$(PORT)"
 	@echo "make test        the test suite"
+	@echo "make journeys    the UI by mutation and, where there is a browser, by mouse"
 	@echo "make docs        the documentation as pages, in .site"
 	@echo "make lint types  style and types"
 	@echo "make bench       the benchmarks, as ratios"
@@ -36,7 +38,11 @@ ui: $(INSTALLED)
 	@$(BIN)/ml-assets ui --port $(PORT)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(JOURNEYS:%=--ignore=%)
+
+# Ten minutes of a real web server, daemon and browser: by themselves, so that the suite stays short.
+journeys: $(INSTALLED)
+	$(BIN)/python -m pytest $(JOURNEYS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
