@@ -7,15 +7,17 @@ What does not: what a chosen damage is answered with (`test_bad_days.py`), what 
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache
+from pathlib import Path
 
 import polars as pl
 import pytest
 import toy_catalog as toy
 from damages import damaged_by, damages
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
+from polars.exceptions import PanicException, PolarsError
 from polars.testing import assert_frame_equal
 from short_year import Platform, opened
 
@@ -37,6 +39,7 @@ FACTS = [
     *(f"features/{name}" for name in CATALOG.features),
     *(f"outcomes/{name}" for name in CATALOG.outcomes),
 ]
+Contents = dict[str, dict[date, str]]
 sources = st.sampled_from(sorted(CATALOG.sources))
 
 
@@ -105,32 +108,39 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield platform
 
 
+def unchanged(before: Contents, after: Contents, apart_from: set[date]) -> None:
+    """Fails at the first table and day whose content is another, on whatever days there are but the given ones."""
+    for table in FACTS:
+        for day in sorted((before[table].keys() | after[table].keys()) - apart_from):
+            assert after[table].get(day) == before[table].get(day), (table, day)
+
+
+def written_or_passed_over(rows: pl.DataFrame, extract: Path) -> None:
+    """Puts the rows in place of the extract; an example whose rows no Parquet file can hold is none."""
+    try:
+        rows.write_parquet(extract)
+    except (PolarsError, PanicException):
+        reject()
+
+
 @settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(source=sources, chosen=damages())
 def test_a_run_of_the_bad_day_changes_no_row_of_another_and_a_refused_day_no_row_at_all(
     filled: Platform, source: str, chosen: list[tuple]
 ) -> None:
     damaged = with_damage(source, chosen)
+    assume(not damaged.equals(toy.extracts(SHAPE)[source][BAD]))
     extract = filled.extract(source, BAD)
     good, before = extract.read_bytes(), filled.contents(FACTS)
-    assume(not damaged.equals(toy.extracts(SHAPE)[source][BAD]))
     try:
-        damaged.write_parquet(extract)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        assume(False)
-    try:
+        written_or_passed_over(damaged, extract)
         filled.run(FACTS, BAD)
         after = filled.contents(FACTS)
-        for table in FACTS:
-            other = [{day: held for day, held in each[table].items() if day != BAD} for each in (before, after)]
-            assert other[0] == other[1], table
+        unchanged(before, after, {BAD})
         if filled.lake.refused(f"events/{source}", BAD, BAD + ONE_DAY):
             assert after == before
         filled.run(FACTS, AROUND.start, AROUND.last)
-        ranged = filled.contents(FACTS)
-        for table in FACTS:
-            for day in set(DAYS) - set(AROUND) | {AROUND.start}:
-                assert ranged[table].get(day) == before[table].get(day), (table, day)
+        unchanged(before, filled.contents(FACTS), set(AROUND) - {AROUND.start})
         together = filled.on_record(FACTS)
         filled.run(FACTS, BAD + ONE_DAY, anew=True)
         assert filled.on_record(FACTS) == together
