@@ -48,17 +48,18 @@ def _begins_run(rows: pl.DataFrame, entity: Sequence[str]) -> pl.Series:
 
 def _coded(heads: pl.Series, asking: pl.Series) -> tuple[pl.Series, pl.Series]:
     """The place of each value among the distinct ones of `heads`; null for null and for one that is not there."""
-    known = heads.drop_nulls().unique()
-    if known.dtype == pl.String:
-        # An Enum's dictionary finds texts in half of a join's time.
-        places = pl.Enum(known)
-        first, second = (keys.cast(places, strict=False).to_physical() for keys in (heads, asking))
-    else:
-        numbered = known.alias("key").to_frame().with_row_index("place")
-        first, second = (
-            keys.alias("key").to_frame().join(numbered, on="key", how="left", maintain_order="left")["place"]
-            for keys in (heads, asking)
-        )
+    if heads.dtype == pl.String:
+        # One dictionary for both, numbered as values come: what only asks is numbered after all that are there. It
+        # lives as long as a series of it does, so both are made before either is numbered.
+        shared = pl.Categorical(pl.Categories.random())
+        both = heads.cast(shared), asking.cast(shared)
+        first, second = (keys.to_physical().cast(pl.Int64) for keys in both)
+        return first, second.set(second >= _number(first), None)
+    numbered = heads.drop_nulls().unique().alias("key").to_frame().with_row_index("place")
+    first, second = (
+        keys.alias("key").to_frame().join(numbered, on="key", how="left", maintain_order="left")["place"]
+        for keys in (heads, asking)
+    )
     return first.cast(pl.Int64), second.cast(pl.Int64)
 
 

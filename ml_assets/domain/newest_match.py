@@ -37,14 +37,18 @@ def newest_within(
     if not len(codes) or not len(asking_codes):
         return np.full(len(asking_codes), -1, np.int64)
     rows = _Rows.of(codes, times, entities=int(max(codes.max(), asking_codes.max(), 0)) + 1)
-    blocks = [slice(start, start + _BLOCK) for start in range(0, len(asking_codes), _BLOCK)]
+    workers = pl.thread_pool_size()
+    # As many blocks as keep every worker at work to the end.
+    number = -(-len(asking_codes) // (_BLOCK * workers)) * workers if len(asking_codes) > _BLOCK else 1
+    size = -(-len(asking_codes) // number)
+    blocks = [slice(start, start + size) for start in range(0, len(asking_codes), size)]
 
     def answered(block: slice) -> Integers:
         return rows.newest(asking_codes[block], limits[0][block], limits[1][block], reach)
 
     if len(blocks) == 1:
         return answered(blocks[0])
-    with ThreadPoolExecutor(max_workers=pl.thread_pool_size()) as pool:
+    with ThreadPoolExecutor(max_workers=workers) as pool:
         return np.concatenate(list(pool.map(answered, blocks)))
 
 
