@@ -40,9 +40,9 @@ ui: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(JOURNEYS:%=--ignore=%)
 
-# Ten minutes of a real web server, daemon and browser: by themselves, so that the suite stays short.
+# Five minutes of a real web server, daemon and browser: by themselves, so that the suite stays short.
 journeys: $(INSTALLED)
-	$(BIN)/python -m pytest $(JOURNEYS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(JOURNEYS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

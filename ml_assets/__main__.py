@@ -156,6 +156,12 @@ def _add_looking_back(commands: Any) -> None:
     why.add_argument("day", nargs="?", help="YYYY-MM-DD; the newest day with the row when left out")
     why.add_argument("--version", type=int, help="as it was at this version of the table")
     why.add_argument("--json", action="store_true", help="everything as JSON")
+    scores = commands.add_parser("score", help="score rows now, by the champion that serves, from what is known")
+    scores.add_argument("model")
+    scores.add_argument("--rows", type=Path, metavar="FILE", help="CSV, Parquet or JSON lines; the spine's newest day")
+    scores.add_argument("--as-of", metavar="INSTANT", help="with its offset (2013-06-12T09:00:00-04:00); else now")
+    scores.add_argument("--out", type=Path, metavar="FILE", help="write all scores, in the form that its name says")
+    scores.add_argument("--json", action="store_true", help="print the scores as JSON lines")
 
 
 def _add_check(commands: Any) -> None:
@@ -452,6 +458,24 @@ def _explain(chosen: argparse.Namespace) -> int:
     return 0 if found.identical else FAILED
 
 
+def _score(chosen: argparse.Namespace) -> int:
+    from ml_assets.scoring import score_here, spine_rows_here
+    from ml_assets.scoring_terminal import TerminalScores, instant, rows_of_file, write_rows
+
+    at = instant(chosen.as_of) if chosen.as_of else None
+    rows = rows_of_file(chosen.rows) if chosen.rows else spine_rows_here(chosen.model, at)
+    found = score_here(chosen.model, rows, at)
+    if chosen.out:
+        write_rows(found.rows, chosen.out)
+    if chosen.json:
+        print(found.rows.write_ndjson(), end="")  # noqa: T201  another program reads it
+        for remark in found.remarks:
+            print(remark, file=sys.stderr)  # noqa: T201
+    else:
+        _console().print(TerminalScores(chosen.model, found), highlight=False)
+    return 0
+
+
 def _upkeep(chosen: argparse.Namespace) -> int:
     from resources.upkeep import upkeep
 
@@ -526,6 +550,7 @@ COMMANDS = {
     "reproduce": _reproduce,
     "retrain": _retrain,
     "run": _run,
+    "score": _score,
     "status": _status,
     "summary": _summary,
     "ui": _ui,

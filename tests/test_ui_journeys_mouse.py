@@ -39,7 +39,7 @@ if LACKS:
     print(f"journeys by mouse are skipped: {LACKS}")
 
 pytestmark = [
-    pytest.mark.xdist_group("ui"),
+    pytest.mark.xdist_group("mouse"),
     pytest.mark.skipif(LACKS is not None, reason=f"journeys by mouse: {LACKS}"),
 ]
 

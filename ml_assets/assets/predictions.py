@@ -12,21 +12,11 @@ from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.serving import probabilities, scored
+from ml_assets.domain.serving import PREDICTIONS, probabilities, scored
 from ml_assets.domain.specs import Catalog, ModelSpec
 from partitions import same_days
 
 VERSIONS = ("model_version", "calibrator_version")
-PREDICTIONS = {
-    DAY: pl.Date,
-    "row_key": pl.String,
-    "prediction_time": pl.Datetime("us", "UTC"),
-    "score": pl.Float64,
-    "probability": pl.Float64,
-    "model_version": pl.String,
-    "calibrator_version": pl.String,
-    "feature_version": pl.String,
-}
 
 
 def _body(model: ModelSpec, catalog: Catalog) -> Body:

@@ -25,6 +25,10 @@ class PointInTimeError(MlAssetsError, ValueError):
     """Rows that cannot be joined as of an instant: a time is missing, or too many entities over too long a time."""
 
 
+class ScoringError(MlAssetsError, ValueError):
+    """Rows that cannot be scored as they were given."""
+
+
 class RehearsalError(MlAssetsError):
     """A declaration's function fails on events that it must be able to take."""
 

@@ -50,14 +50,23 @@ def feature_rows(
     `frames` holds the rows of every group; only spine rows whose day lies in the half-open `days` (all, when
     None) are asked for. A value enters a row only as `as_of` says; otherwise it is null.
     """
-    spine = asked_for(model, frames[model.spine], days)
+    return joined_to(asked_for(model, frames[model.spine], days), model, groups, frames)
+
+
+def joined_to(
+    asking: pl.DataFrame, model: ModelSpec, groups: Mapping[str, FeatureGroupSpec], frames: Mapping[str, pl.DataFrame]
+) -> pl.DataFrame:
+    """The columns of `feature_rows` for rows of the spine that say themselves by when they are needed.
+
+    `asking` has the spine's columns and `prediction_time`, in any order, which is kept; the spine needs no frame.
+    """
     wanted = {name: [f.split(".", 1)[1] for f in model.features if f.startswith(f"{name}.")] for name in groups}
-    columns = [spine.select("row_key", "prediction_time", "event_time", DAY)]
+    columns = [asking.select("row_key", "prediction_time", "event_time", DAY)]
     for name, group in groups.items():
         if name == model.spine:
-            values = spine.select(pl.col(column).alias(f"{name}__{column}") for column in wanted[name])
+            values = asking.select(pl.col(column).alias(f"{name}__{column}") for column in wanted[name])
         else:
-            values = as_of(spine, frames[name], group, wanted[name], prefix=f"{name}__")
+            values = as_of(asking, frames[name], group, wanted[name], prefix=f"{name}__")
         columns.append(values)
     return pl.concat(columns, how="horizontal").select(
         DAY, "row_key", "event_time", "prediction_time", *model.feature_columns

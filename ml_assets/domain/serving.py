@@ -20,6 +20,16 @@ SCORE, PROBABILITY = "score", "probability"
 JUDGED, REFIT = "judged", "refit"
 """The roles of a stored candidate: what the gate looks at, and what was fitted on all rows afterwards."""
 Stored = Mapping[str, object]
+PREDICTIONS = {
+    DAY: pl.Date,
+    "row_key": pl.String,
+    "prediction_time": pl.Datetime("us", "UTC"),
+    "score": pl.Float64,
+    "probability": pl.Float64,
+    "model_version": pl.String,
+    "calibrator_version": pl.String,
+    "feature_version": pl.String,
+}
 
 
 def scored(model: ModelSpec, stored_model: Stored, rows: pl.DataFrame) -> pl.Series:
