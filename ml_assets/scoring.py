@@ -7,16 +7,20 @@ pipeline, the calibrator (`ml_assets/domain`), reading files and laying out (`sc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from ml_assets.catalog import load_catalog
+from ml_assets.domain.contracts import REASON
+from ml_assets.domain.day_frame import DayFrame
 from ml_assets.domain.errors import CatalogError, MissingPartitionError, ScoringError
 from ml_assets.domain.feature_version import feature_version
+from ml_assets.domain.ingestion import in_types, misfits
 from ml_assets.domain.local_days import DAY, local_day
 from ml_assets.domain.point_in_time import joined_to, read_window
 from ml_assets.domain.serving import PREDICTIONS, SCORE, probabilities, scored
-from ml_assets.domain.snapshots import rows_to_join
+from ml_assets.domain.snapshots import CARRY_BACK_DAYS, rows_to_join
 from ml_assets.domain.specs import FEATURE_SEPARATOR, Catalog, FeatureGroupSpec, ModelSpec
 from partitions import DayRange
 from resources.handles import lake_of
@@ -27,6 +31,7 @@ from resources.settings import prepare_process
 ROW_KEY, EVENT_TIME, KNOWN_AT, SERVED_BY = "row_key", "event_time", "known_at", "served_by"
 INSTANT = pl.Datetime("us", "UTC")
 ONE_DAY = timedelta(days=1)
+NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +59,17 @@ class Scores:
     features: pl.DataFrame
     lacking: tuple[Lacking, ...]
     served_by: Mapping[date, date]
+    missing: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> list[str]:
-        """What is not as it would be in the daily run: groups without values, a champion of an earlier day."""
+        """What is not as in the daily run: days that are not there, groups without values, an earlier champion."""
         earlier = [
             f"events of {day} are scored by the champion and calibrator of {served}, the newest there are"
             for day, served in self.served_by.items()
             if served < day
         ]
-        return [*earlier, *map(str, self.lacking)]
+        return [*earlier, *self.missing, *map(str, self.lacking)]
 
 
 def columns_needed(model: ModelSpec, catalog: Catalog) -> tuple[str, ...]:
@@ -94,14 +100,14 @@ def score_rows(lake: Lake, catalog: Catalog, name: str, rows: pl.DataFrame, as_o
         return Scores(empty, pl.DataFrame(schema={ROW_KEY: pl.String}), (), {})
     served = _served(lake, model, asking, at)
     groups = catalog.groups_of(model)
-    frames, newest = _frames(lake, model, groups, asking)
+    frames, newest, missing = _frames(lake, model, groups, asking, at)
     joined = joined_to(asking, model, groups, frames).join(served, on=ROW_KEY, how="left", maintain_order="left")
     made = _by_champion(lake, model, joined).with_columns(
         pl.lit(feature_version(model, catalog)).alias("feature_version")
     )
     by_day = dict(made.select(DAY, SERVED_BY).unique().sort(DAY).iter_rows())
     features = made.select(ROW_KEY, *model.feature_columns)
-    return Scores(made.select(*PREDICTIONS), features, tuple(_lacking(groups, features, newest)), by_day)
+    return Scores(made.select(*PREDICTIONS), features, tuple(_lacking(groups, features, newest)), by_day, missing)
 
 
 def score_here(name: str, rows: pl.DataFrame, as_of: datetime | None = None) -> Scores:
@@ -147,7 +153,7 @@ def _asking(lake: Lake, catalog: Catalog, model: ModelSpec, rows: pl.DataFrame, 
         )
     stored = snapshot.schema()
     kinds = {column: stored[column] for column in needed} | ({KNOWN_AT: INSTANT} if KNOWN_AT in rows.columns else {})
-    typed = rows.select(_typed(rows[column], kind) for column, kind in kinds.items())
+    typed = _in_types(rows, pl.Schema(kinds))
     for column in (ROW_KEY, EVENT_TIME):
         if nulls := typed[column].null_count():
             raise ScoringError(f"{column} is null in {nulls} of {typed.height} rows; every row needs one.")
@@ -170,45 +176,26 @@ def _asking(lake: Lake, catalog: Catalog, model: ModelSpec, rows: pl.DataFrame, 
     return asking
 
 
-def _typed(given: pl.Series, kind: pl.DataType) -> pl.Series:
-    """The column in the type that is stored; text is read as that type. ScoringError for what is no such value."""
-    if given.dtype == kind:
-        return given
-    name, came = given.name, given.dtype
-    if isinstance(kind, pl.Datetime):
-        if came == pl.String:
-            return _instants(given)
-        if isinstance(came, pl.Datetime) and came.time_zone is not None:
-            return given.cast(kind)
-        raise ScoringError(f"{name} is {came}, wanted instants with a time zone.")
-    readable = came in (pl.String, pl.Null) or (kind.is_numeric() and came.is_numeric())
-    cast = given.cast(kind, strict=False) if readable else None
-    if cast is None or cast.null_count() > given.null_count() or not _same(given, cast):
-        example = "" if cast is None else f", as {given.filter(cast.is_null() & given.is_not_null()).head(1).to_list()}"
-        raise ScoringError(f"{name} is {came}{example}, wanted {kind}, as features/ of the model's spine holds it.")
-    return cast
+def _in_types(rows: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The columns in the types that are stored, read as a source's are; ScoringError for what is no such value."""
+    if found := misfits(rows.schema, kinds, text=True):
+        raise ScoringError(f"{'; '.join(found)}, as features/ of the model's spine holds it.")
+    typed, failures = in_types(rows.select(*kinds), kinds)
+    if failures:
+        places, reason = failures[0]["index"], failures[0][REASON][0]
+        more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+        raise ScoringError(f"row {places[0] + 1}{more}: {reason}, as features/ of the model's spine holds it.")
+    return typed
 
 
-def _same(given: pl.Series, cast: pl.Series) -> bool:
-    """Whether numbers are still what they were, as no other type may cut them off."""
-    if not given.dtype.is_numeric() or cast.dtype == pl.Float32:
-        return True
-    return bool((cast.cast(given.dtype, strict=False).eq_missing(given)).all())
-
-
-def _instants(texts: pl.Series) -> pl.Series:
-    read = texts.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
-    bad = texts.filter(read.is_null() & texts.is_not_null())
-    if len(bad):
-        raise ScoringError(
-            f"{texts.name} holds {bad[0]!r}, wanted an instant with its offset, as in 2013-06-12T14:30:00-04:00."
-        )
-    return read
+def _day_of(at: datetime, model: ModelSpec) -> date:
+    """The model's local day of an instant."""
+    return at.astimezone(ZoneInfo(model.calendar.timezone)).date()
 
 
 def _served(lake: Lake, model: ModelSpec, asking: pl.DataFrame, at: datetime) -> pl.DataFrame:
     """For each row, by `row_key`, the newest day up to its event's and `as_of`'s whose calibrator is there."""
-    today = pl.select(local_day(pl.lit(at).cast(INSTANT), model.calendar.timezone)).item()
+    today = _day_of(at, model)
     last = min(asking[DAY].max(), today)  # type: ignore[type-var]
     read = lake.read(f"calibrators/{model.name}", model.calendar.first_day, last + ONE_DAY)
     made = read.rows.select(DAY, "model_version", "calibrator_version", "calibrator").collect() if read.filled else None
@@ -230,14 +217,15 @@ def _served(lake: Lake, model: ModelSpec, asking: pl.DataFrame, at: datetime) ->
 
 
 def _frames(
-    lake: Lake, model: ModelSpec, groups: Mapping[str, FeatureGroupSpec], asking: pl.DataFrame
-) -> tuple[dict[str, pl.DataFrame], dict[str, date | None]]:
-    """The rows of every group that the join looks at, and the newest day of each that was there."""
+    lake: Lake, model: ModelSpec, groups: Mapping[str, FeatureGroupSpec], asking: pl.DataFrame, at: datetime
+) -> tuple[dict[str, pl.DataFrame], dict[str, date | None], tuple[str, ...]]:
+    """The rows of every group that the join looks at, the newest day of each, and which days are not there."""
     first, last = asking[DAY].min(), asking[DAY].max()
     ahead = asking.select((pl.col(EVENT_TIME) - pl.col("prediction_time")).max()).item()
     reaching = replace(model, prediction_lead=max(ahead, model.prediction_lead))
-    frames = {}
+    frames, missing = {}, []
     newest: dict[str, date | None] = {}
+    today = _day_of(at, model)
     for name, group in groups.items():
         if name == model.spine:
             continue
@@ -248,7 +236,21 @@ def _frames(
             raise MissingPartitionError(f"features/{name} was never computed; replay the workload first.")
         frames[name] = rows_to_join(group, read, first, window).collect()  # type: ignore[arg-type]
         newest[name] = max(read.filled, default=None)
-    return frames, newest
+        # What a day without limit of age carries over stands in it: the days before count only in its place.
+        back = CARRY_BACK_DAYS if group.carries_over else 0
+        missing += _missing(group, read, DayRange(days.start + back * ONE_DAY, days.end), today)
+    return frames, newest, tuple(missing)
+
+
+def _missing(group: FeatureGroupSpec, read: DayFrame, days: DayRange, today: date) -> Iterator[str]:
+    """Which days up to today that are looked at are not there: a daily run would wait for them."""
+    first = max(group.calendar.first_day, days.start)
+    end = max(first, group.calendar.event_end(min(days.end, today + ONE_DAY)))
+    gone = [day for day in DayRange(first, end) if day not in read.days]
+    if gone:
+        told = [f"{day} ({read.refused[day]})" if day in read.refused else str(day) for day in gone[:NAMED]]
+        more = f" and {len(gone) - NAMED} more" if gone[NAMED:] else ""
+        yield f"{read.table} of {', '.join(told)}{more} is not there; what was known before it counts"
 
 
 def _by_champion(lake: Lake, model: ModelSpec, joined: pl.DataFrame) -> pl.DataFrame:

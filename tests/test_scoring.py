@@ -119,12 +119,18 @@ def given(**columns: pl.Expr) -> Callable[[pl.DataFrame], pl.DataFrame]:
     ("bend", "told"),
     [
         (lambda rows: rows.drop("tailnum"), "no column 'tailnum'; to score disruption they need row_key, event_time"),
-        (given(event_time=pl.col("event_time").dt.replace_time_zone(None)), "wanted instants with a time zone"),
-        (given(event_time=pl.lit("yesterday")), "'yesterday', wanted an instant with its offset"),
+        (
+            given(event_time=pl.col("event_time").dt.replace_time_zone(None)),
+            "event_time: Datetime(time_unit='us', time_zone=None) came, wanted Datetime",
+        ),
+        (
+            given(event_time=pl.lit("yesterday")),
+            "event_time: yesterday came, wanted Datetime(time_unit='us', time_zone='UTC')",
+        ),
         (given(row_key=pl.lit("one")), "1 row_keys come more than once, first 'one'"),
         (given(row_key=pl.lit(None, pl.String)), "row_key is null in"),
-        (given(distance=pl.lit("far")), "distance is String, as ['far'], wanted"),
-        (given(distance=pl.lit([1.0])), "distance is List(Float64), wanted"),
+        (given(distance=pl.lit("far")), "distance: far came, wanted Float64"),
+        (given(distance=pl.lit([1.0])), "distance: List(Float64) came, wanted Float64"),
         (given(known_at=pl.lit(LATER + timedelta(days=9))), "rows became known after their score is needed, first"),
     ],
 )

@@ -184,8 +184,8 @@ class _Delivered:
         pieces = tuple(pl.concat(alike) for alike in by_schema.values())
         typed, failures, first = [], [], 0
         for piece in pieces:
-            in_types, lost = _in_types(piece, delivered_types(source), source.empty_text)
-            typed.append(in_types)
+            kept, lost = in_types(piece, delivered_types(source), source.empty_text)
+            typed.append(kept)
             failures += [each.with_columns(pl.col("index") + first) for each in lost]
             first += piece.height
         # Polars 2.1 may panic when text is put together of columns whose chunks differ, and each day is a chunk.
@@ -240,15 +240,16 @@ def _events(source: SourceSpec, delivered: _Delivered) -> tuple[pl.DataFrame, li
     if parsed.height != delivered.typed.height:
         made = f"{parsed.height} events of {delivered.typed.height} rows"
         raise ExtractError(f"the source's parse makes {made}, wanted one of each; mend it")
-    events, lost = _in_types(parsed, event_types(source), source.empty_text)
+    events, lost = in_types(parsed, event_types(source), source.empty_text)
     if not events[DAY].equals(delivered.typed[DAY], check_names=False):
         raise ExtractError(f"the source's parse changes {DAY} or the order of rows, wanted both as delivered; mend it")
     return events.rechunk(), [*delivered.failures, *lost]
 
 
-def _in_types(
-    frame: pl.DataFrame, types: Types, empty_text: tuple[str, ...]
+def in_types(
+    frame: pl.DataFrame, types: Types, empty_text: tuple[str, ...] = ()
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The columns in their types, nulls for what a type cannot hold, and those failures: place of the row, reason."""
     columns: list[pl.Series] = []
     failures: list[pl.DataFrame] = []
     for name, kind in types.items():
