@@ -291,6 +291,8 @@ def _plan(_: argparse.Namespace) -> int:
     launcher = _launcher()
     found = plan_of(launcher.lake, launcher.graph)
     console = _console()
+    for line in _late_lines(launcher):
+        console.print(line, highlight=False, soft_wrap=True)
     if not found.steps and not found.warnings:
         console.print("Everything is in step: no day on record rests on content that has changed.")
         return 0
@@ -368,14 +370,21 @@ def _operate(chosen: argparse.Namespace) -> int:
 
     console = _console()
     until = parse_days(chosen.until, None).start if chosen.until else None
-    operated = operate(_launcher(), datetime.now(UTC), console.print, until)
+    launcher = _launcher()
+    operated = operate(launcher, datetime.now(UTC), console.print, until)
     for calendar, end in operated.ends.items():
         console.print(f"{calendar}: every day before {end} has been computed.", highlight=False)
-    for source, day in operated.late:
-        console.print(
-            f"late: nothing was delivered for {source} of {day}; it is computed when it comes.", soft_wrap=True
-        )
+    for line in _late_lines(launcher):
+        console.print(line, highlight=False, soft_wrap=True)
     return SHORT if operated.late else 0
+
+
+def _late_lines(launcher: "Launcher") -> list[str]:
+    """What was due and has not been delivered, a line a day."""
+    from resources.deliveries import late_days
+
+    sources = launcher.catalog.sources.values()
+    return [f"late: {source.name}: {why}" for source in sources for why in late_days(launcher.lake, source).values()]
 
 
 def _deliver(chosen: argparse.Namespace) -> int:

@@ -133,8 +133,8 @@ def _place_of_its_own(extracts: Path, catalog: Catalog) -> Iterator[Extracts]:
 
 def _told_of(read: ReadExtracts, place: Path, extracts: Path) -> ReadExtracts:
     """What was read, with reasons that name the folder in which a person may put an extract."""
-    told = {day: why.replace(str(place), str(extracts)) for day, why in read.unreadable.items()}
-    return replace(read, unreadable=told)
+    whys = {**read.unreadable, **read.late}
+    return replace(read, unreadable={day: why.replace(str(place), str(extracts)) for day, why in whys.items()})
 
 
 def _profiles(catalog: Catalog, delivered: Extracts) -> dict[str, list[pl.DataFrame]]:

@@ -19,7 +19,7 @@ from ml_assets.domain import errors
 from ml_assets.domain.declared import Graph
 from ml_assets.domain.errors import CalendarError, CatalogError, DaysRefusedError, MlAssetsError, RunFailedError
 from ml_assets.domain.specs import Catalog
-from ml_assets.domain.verdict import TOLD_AGAIN
+from ml_assets.domain.verdict import BLOCKED, LATE, TOLD_AGAIN, why_not
 from partitions import DayRange, day_of_key, key_of_day, today_in
 from resources.dagster_storage import runs_of
 from resources.delta_io_manager import DEFER_EVENTS, table_of
@@ -34,8 +34,8 @@ from resources.settings import prepare_process
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 COMMAND_LINE = "ml-assets"
-DONE, UNCHANGED, EMPTY, KEPT, REFUSED, BLOCKED = "done", "unchanged", "empty", "kept", "refused", "blocked"
-OUTCOMES = (DONE, UNCHANGED, EMPTY, KEPT, REFUSED, BLOCKED)
+DONE, UNCHANGED, EMPTY, KEPT, REFUSED = "done", "unchanged", "empty", "kept", "refused"
+OUTCOMES = (DONE, UNCHANGED, EMPTY, KEPT, REFUSED, BLOCKED, LATE)
 SHORT = {DONE, UNCHANGED}
 # Ctrl-C as Python and as Dagster say it; a run that does not raise hands on their names only.
 INTERRUPTIONS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
@@ -57,8 +57,8 @@ class RunReport:
 
     @property
     def short(self) -> bool:
-        """Whether any day was refused or blocked."""
-        return any(what in (REFUSED, BLOCKED) for what, _ in self.outcomes.values())
+        """Whether any day was refused, blocked or late."""
+        return any(what in (REFUSED, BLOCKED, LATE) for what, _ in self.outcomes.values())
 
     def lines(self) -> list[str]:
         """How many days of which outcome, and the first reason of each that needs one."""
@@ -227,8 +227,8 @@ def _report(result: Any) -> RunReport:
         said = judged.description or ""
         key = (table_of(judged.asset_key), day_of_key(judged.partition))
         if not judged.passed:
-            blocked = said.startswith("blocked: ")
-            outcomes[key] = (BLOCKED if blocked else REFUSED, said.removeprefix("blocked: "))
+            waits, reason = why_not(said)
+            outcomes[key] = (waits or REFUSED, reason)
         elif said and outcomes[key][0] in SHORT:
             outcomes[key] = (outcomes[key][0], said)
     return RunReport(result.run_id, outcomes)

@@ -16,7 +16,7 @@ from ml_assets.launch import Launcher
 from ml_assets.repair import repair
 from ml_assets.replay import Replay
 from partitions import DayRange
-from resources.deliveries import late_days, waiting_days
+from resources.deliveries import come_by_now, late_days
 from resources.extracts import Extracts
 
 A_DAY = timedelta(days=1)
@@ -39,9 +39,11 @@ def operate(launcher: Launcher, now: datetime, say: Callable[[str], None], until
     sources = launcher.catalog.sources.values()
     extracts = Extracts(launcher.home.extracts)
     for source in sources:
-        for day in late_days(extracts, launcher.lake, source):
+        for day in come_by_now(extracts, launcher.lake, source):
             say(f"{source.name} of {day} was delivered late")
             repair(launcher, [f"events/{source.name}"], DayRange(day, day + A_DAY), say)
+    # What an earlier pass was killed over is mended before later days are decided on it.
+    repair(launcher, [], None, say)
     ends = {}
     for calendar in dict.fromkeys(source.calendar for source in sources):
         end = due_end(calendar, sources, now)
@@ -50,5 +52,5 @@ def operate(launcher: Launcher, now: datetime, say: Callable[[str], None], until
     if not replay.finished:
         replay.run()
     repair(launcher, [], None, say)
-    late = [(source.name, day) for source in sources for day in waiting_days(extracts, launcher.lake, source)]
+    late = [(source.name, day) for source in sources for day in late_days(launcher.lake, source)]
     return Operated(ends, tuple(late))

@@ -20,6 +20,7 @@ STYLES: Mapping[DayState, str] = {
     DayState.EMPTY: "dim green",
     DayState.RED: "bold white on red",
     DayState.BLOCKED: "bold white on magenta",
+    DayState.LATE: "bold magenta",
     DayState.STALE: "bold black on yellow",
     DayState.WARNED: "bold yellow",
     DayState.IN_WORK: "bold cyan",

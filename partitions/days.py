@@ -56,6 +56,13 @@ def midnight(day: date, timezone: str) -> datetime:
     return local.astimezone(ZoneInfo("UTC"))
 
 
+def hours_of(day: date, timezone: str) -> list[datetime]:
+    """The instants in `timezone` at which the hours of a local day begin: 24 of them, or as clocks are put."""
+    start, end = midnight(day, timezone), midnight(day + timedelta(days=1), timezone)
+    count = -(-(end - start) // timedelta(hours=1))
+    return [(start + timedelta(hours=at)).astimezone(ZoneInfo(timezone)) for at in range(count)]
+
+
 @cache
 def clock_change(timezone: str, first: date, end: date | None) -> timedelta:
     """How much the local clock is put forward or back, at the most, between midnights of `[first, end]`.

@@ -14,9 +14,10 @@ from pathlib import Path
 from polars import read_parquet_metadata
 from polars.exceptions import PanicException, PolarsError
 
-from ml_assets.domain.errors import ExtractError
+from ml_assets.domain.errors import ExtractError, NotDeliveredError
 from ml_assets.domain.origins import Archive
 from ml_assets.domain.specs import SourceSpec
+from ml_assets.domain.verdict import LATE
 from resources.extracts import Extracts, freeze
 from resources.lake import Lake
 from resources.origins import Delivered, fetched, rows_of_file
@@ -54,25 +55,29 @@ def pull(extracts: Extracts, source: SourceSpec, day: date) -> Delivery:
     return _put(extracts, source, day, delivered)
 
 
-def waiting_days(extracts: Extracts, lake: Lake, source: SourceSpec) -> list[date]:
-    """The refused days of a source that have no extract: nothing was delivered when they were computed."""
-    refused = sorted(lake.refused(f"events/{source.name}", date.min, date.max))
-    return [day for day in refused if not extracts.path(source.name, day).exists()]
+def late_days(lake: Lake, source: SourceSpec) -> dict[date, str]:
+    """The days of a source that were due and not delivered when they were computed, with what is waited for."""
+    held = lake.refusals(f"events/{source.name}", date.min, date.max)
+    return {day: why for day, (state, why) in sorted(held.items()) if state == LATE}
 
 
-def late_days(extracts: Extracts, lake: Lake, source: SourceSpec) -> list[date]:
-    """The waiting days for which the source's origin holds something by now; of use or not, their run says.
+def come_by_now(extracts: Extracts, lake: Lake, source: SourceSpec) -> list[date]:
+    """The late days for which something is there by now; of use or not, their run says.
 
-    An archive delivers nothing later. Raises SourceError when the origin cannot be asked.
+    Raises SourceError when the origin cannot be asked.
     """
-    if isinstance(source.origin, Archive):
-        return []
-    return [day for day in waiting_days(extracts, lake, source) if _holds_something(source, day)]
+    return [
+        day
+        for day in late_days(lake, source)
+        if extracts.path(source.name, day).exists() or _holds_something(source, day)
+    ]
 
 
 def _holds_something(source: SourceSpec, day: date) -> bool:
     try:
         return fetched(source.origin, source, day) is not None
+    except NotDeliveredError:
+        return False
     except ExtractError:
         return True
 

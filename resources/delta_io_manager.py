@@ -139,7 +139,7 @@ class DeltaDaysIOManager(IOManager):
     def _stored(self, context: OutputContext, obj: Computed) -> Iterator[AssetMaterialization]:
         run = days_between(context.asset_partition_keys)
         batch = obj.batch
-        strays = sorted(day for day in (*batch.verdicts, *batch.empty, *batch.blocked) if day not in run)
+        strays = sorted(day for day in batch.judged if day not in run)
         if strays:
             raise RowsOutsideDaysError(
                 f"{context.asset_key.to_user_string()}: judged {strays} outside the run's {run}; nothing was written"

@@ -10,16 +10,18 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from polars.exceptions import PanicException
 
-from ml_assets.domain.errors import ExtractError, SourceError
-from ml_assets.domain.ingestion import told_of
+from ml_assets.domain.due import expected_by
+from ml_assets.domain.errors import ExtractError, NotDeliveredError, SourceError
+from ml_assets.domain.ingestion import delivered_types, told_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.origins import Archive, DropFolder
 from ml_assets.domain.specs import SourceSpec
@@ -30,11 +32,16 @@ NULLS = ["", "NA"]
 
 @dataclass(frozen=True, slots=True)
 class ReadExtracts:
-    """The rows of each day as delivered, the unreadable days and why, the hash of each extract that is there."""
+    """The rows of each day as delivered, the unreadable days and why, the hash of each extract that is there.
+
+    `late` are the days for which nothing, or not all, has been delivered yet, with what and until when it is expected.
+    A day on which the source does not deliver has no rows.
+    """
 
     rows: dict[date, pl.DataFrame]
     unreadable: dict[date, str]
     hashes: dict[date, str]
+    late: dict[date, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +107,22 @@ class Extracts:
         rows: dict[date, pl.DataFrame] = {}
         unreadable: dict[date, str] = {}
         hashes: dict[date, str] = {}
+        late: dict[date, str] = {}
         for day in days:
             path = self.path(source.name, day)
+            if not source.delivers(day) and not path.exists():
+                rows[day] = pl.DataFrame(schema=dict(delivered_types(source)))
+                continue
             try:
                 self._keep(source, day)
                 rows[day] = _read(path)
+            except NotDeliveredError as error:
+                late[day] = str(error)
             except ExtractError as error:
                 unreadable[day] = str(error)
             if (told := extract_hash(path)) is not None:
                 hashes[day] = told
-        return ReadExtracts(rows, unreadable, hashes)
+        return ReadExtracts(rows, unreadable, hashes, late)
 
     def _keep(self, source: SourceSpec, day: date) -> None:
         """Keeps what the origin holds for a day that has no extract yet, whole or not at all."""
@@ -119,9 +132,11 @@ class Extracts:
         delivered = fetched(source.origin, source, day)
         if delivered is None:
             asked = f" ({source.origin.of(day)})" if isinstance(source.origin, DropFolder) else ""
-            raise ExtractError(
-                f"nothing was delivered for {day}{asked}, and there is no extract at {path}; deliver it "
-                "and rerun this day"
+            zone = source.calendar.timezone
+            expected = expected_by(source, day).astimezone(ZoneInfo(zone))
+            raise NotDeliveredError(
+                f"nothing was delivered for {day}{asked}, expected by {expected:%Y-%m-%d %H:%M} ({zone}); it is "
+                "computed once it comes"
             )
         freeze(delivered, path)
 

@@ -22,6 +22,7 @@ from ml_assets.domain.errors import TableUnreadableError
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.planning import DayRecords, day_records
 from ml_assets.domain.stored_types import in_stored_types
+from ml_assets.domain.verdict import BLOCKED, LATE
 from partitions import DayRange
 from resources.delta_store import CommitRecord, DeltaStore, TableSnapshot
 from resources.named_days import check_days, day_counts
@@ -29,7 +30,7 @@ from resources.records import DayNote, RecordIndex, WasRead, as_metadata, withdr
 from resources.table_snapshot import READ_FAILURES
 
 REASONS = "reasons"
-RED, BLOCKED = "red", "blocked"
+RED = "red"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,9 @@ class Lake:
         if snapshot is None or end <= start:
             empty = pl.LazyFrame(schema=snapshot.schema() if snapshot else {DAY: pl.Date})
             nothing: frozenset[date] = frozenset()
-            return DayFrame(table, empty, nothing, nothing, self.refused(table, start, end), None)
-        refused = self.refused(table, start, end)
+            refused, late = self._refused_and_late(table, start, end)
+            return DayFrame(table, empty, nothing, nothing, refused, None, late)
+        refused, late = self._refused_and_late(table, start, end)
         rows = snapshot.scan(start, end)
         if refused:
             rows = rows.filter(~pl.col(DAY).is_in(list(refused)))
@@ -83,7 +85,7 @@ class Lake:
             day: rows for day, rows in snapshot.rows_by_day().items() if start <= day < end and day not in refused
         }
         filled = frozenset(day for day, count in counted.items() if count)
-        return DayFrame(table, rows, frozenset(counted), filled, refused, snapshot.version)
+        return DayFrame(table, rows, frozenset(counted), filled, refused, snapshot.version, late)
 
     def days(self, table: str) -> frozenset[date]:
         """The days of a table that hold rows and are not refused; none for an absent table."""
@@ -93,12 +95,17 @@ class Lake:
         held = frozenset(day for day, rows in snapshot.rows_by_day().items() if rows)
         return held - set(self.refused(table, min(held), max(held) + timedelta(days=1))) if held else held
 
+    def _refused_and_late(self, table: str, start: date, end: date) -> tuple[dict[date, str], frozenset[date]]:
+        held = self.refusals(table, start, end)
+        late = frozenset(day for day, (state, _) in held.items() if state == LATE)
+        return {day: reason for day, (_, reason) in held.items()}, late
+
     def refused(self, table: str, start: date, end: date) -> dict[date, str]:
-        """The days of `[start, end)` whose latest verdict is red or that are blocked, with the reasons."""
+        """The days of `[start, end)` whose latest verdict is red or that are blocked or late, with the reasons."""
         return {day: reason for day, (_, reason) in self.refusals(table, start, end).items()}
 
     def refusals(self, table: str, start: date, end: date) -> dict[date, tuple[str, str]]:
-        """The refused days of `[start, end)`: red or blocked, and the reasons."""
+        """The refused days of `[start, end)`: red, blocked or late, and the reasons."""
         snapshot = self.store.snapshot(_refusals(table))
         if snapshot is None or end <= start or not any(start <= day < end for day in snapshot.days()):
             return {}
@@ -252,6 +259,7 @@ class Lake:
     def _refuse(self, table: str, batch: DayBatch, read: Read, metadata: Mapping[str, str]) -> None:
         # A blocked day may hold rows of an earlier run: what reads it must leave it out like a red one.
         reasons = {
+            **{day: (LATE, [reason]) for day, reason in batch.late.items()},
             **{day: (BLOCKED, [reason]) for day, reason in batch.blocked.items()},
             **{day: (RED, list(batch.verdicts[day].reasons)) for day in batch.rejected},
         }

@@ -19,16 +19,18 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from ml_assets.domain.errors import ExtractError, SourceError
-from ml_assets.domain.ingestion import told_of
-from ml_assets.domain.local_days import DAY
+from ml_assets.domain.errors import ExtractError, NotDeliveredError, SourceError
+from ml_assets.domain.ingestion import read_text, told_of
+from ml_assets.domain.local_days import DAY, local_day
 from ml_assets.domain.origins import DeltaTable, DropFolder, SqlQuery
 from ml_assets.domain.specs import SourceSpec
-from partitions.days import midnight
+from partitions.days import hours_of, midnight
 from resources.project import this_project
 from resources.redaction import without_secrets
 from resources.settings import settings, variable
 
+A_DAY = timedelta(days=1)
+SHOWN = 3
 INSTANT_TEXT = "%Y-%m-%d %H:%M:%S"
 
 
@@ -53,18 +55,36 @@ def fetched(origin: Any, source: SourceSpec, day: date) -> Delivered | None:  # 
 
 @fetched.register
 def _(origin: DropFolder, source: SourceSpec, day: date) -> Delivered | None:
-    folder, name = _located(origin.of(day))
-    found = _files(folder, name, source)
-    if not found:
+    patterns = origin.of_hours(day, hours_of(day, source.calendar.timezone))
+    found = {pattern: _file(pattern, source, day) for pattern in patterns}
+    there = [file for file in found.values() if file]
+    if not there:
         return None
+    if lacking := [pattern for pattern, file in found.items() if not file]:
+        raise NotDeliveredError(
+            f"{len(there)} of the {len(found)} files of {day} have come, without {', '.join(lacking[:SHOWN])}"
+            f"{f' and {len(lacking) - SHOWN} more' if lacking[SHOWN:] else ''}; it is computed once all are there"
+        )
+    contents = [_content(*file, source) for file in there]
+    rows = [
+        _rows_of_file(origin, source, day, content, "/".join(file))
+        for file, content in zip(there, contents, strict=True)
+    ]
+    where = "/".join(there[0]) + (f" and {len(there) - 1} more" if there[1:] else "")
+    whole = b"".join(contents)
+    return Delivered(pl.concat(rows, how="diagonal_relaxed"), _sha256(whole), len(whole), where)
+
+
+def _file(pattern: str, source: SourceSpec, day: date) -> tuple[str, str] | None:
+    """Folder and name of the one file that a pattern fits; None where there is none."""
+    folder, name = _located(pattern)
+    found = _files(folder, name, source)
     if len(found) > 1:
         raise ExtractError(
             f"{len(found)} files were dropped for {day}: {', '.join(sorted(found))} in {folder}; leave the right one "
             "and rerun this day"
         )
-    where = f"{folder}/{found[0]}"
-    content = _content(folder, found[0], source)
-    return Delivered(_rows_of_file(origin, source, day, content, where), _sha256(content), len(content), where)
+    return (folder, found[0]) if found else None
 
 
 def rows_of_file(source: SourceSpec, day: date, file: Path) -> Delivered:
@@ -112,6 +132,8 @@ def _(origin: SqlQuery, source: SourceSpec, day: date) -> Delivered | None:
         raise SourceError(
             f"{where} cannot be asked for {day} ({said}). See to it, then rerun; nothing was lost."
         ) from None
+    if not rows and source.min_rows:
+        return None
     frame = _of_day(_frame(names, rows), day)
     content = frame.write_ndjson().encode()
     return Delivered(frame, _sha256(content), len(content), f"query of the database in {origin.url_from}")
@@ -130,7 +152,7 @@ def _(origin: DeltaTable, source: SourceSpec, day: date) -> Delivered | None:
     except (DeltaError, OSError, PolarsError) as error:
         said = without_secrets(_first_line(error))
         raise SourceError(f"{where} cannot be read for {day} ({said}). See to it, then rerun.") from None
-    if rows.is_empty():
+    if rows.is_empty() and source.min_rows:
         return None
     frame = _of_day(rows, day)
     content = frame.write_ndjson().encode()
@@ -224,7 +246,40 @@ def _rows_of_file(origin: DropFolder, source: SourceSpec, day: date, content: by
         ) from error
     except (PolarsError, PanicException, OSError, EOFError, zlib.error, ValueError) as error:
         raise ExtractError(f"{where} cannot be read ({told_of(error)}); deliver it again") from error
-    return _of_day(rows, day)
+    return _of_day(_days_own(origin, source, day, rows, where) if origin.day_column else rows, day)
+
+
+def _days_own(origin: DropFolder, source: SourceSpec, day: date, rows: pl.DataFrame, where: str) -> pl.DataFrame:
+    """The rows of one day in a file of several; ExtractError unless every row is of one of the file's days."""
+    name = origin.day_column
+    if name not in rows.columns:
+        raise ExtractError(
+            f"{where} has no column {name!r} that says of which day a row is, only {', '.join(rows.columns)}; deliver "
+            "it again"
+        )
+    of_rows = _days_in(rows[name], source.calendar.timezone)
+    first = day
+    while origin.of(first - A_DAY) == origin.of(day):
+        first -= A_DAY
+    last = origin.last_day_of(day)
+    strays = rows[name].filter((of_rows.is_between(first, last)).fill_null(value=False).not_())
+    if len(strays):
+        raise ExtractError(
+            f"{where}: {name} is {strays[0]!r} in {len(strays)} of {rows.height} rows, wanted days from {first} to "
+            f"{last}; deliver it again"
+        )
+    return rows.filter(of_rows == day)
+
+
+def _days_in(came: pl.Series, zone: str) -> pl.Series:
+    """The local day of each value: a day, or an instant; null for what is neither."""
+    if came.dtype == pl.String:
+        days = read_text(came, pl.Date())
+        instants = read_text(came, pl.Datetime("us", "UTC"))
+        return pl.select(pl.coalesce(days, local_day(pl.lit(instants), zone))).to_series()
+    if isinstance(came.dtype, pl.Datetime) and came.dtype.time_zone is not None:
+        return pl.select(local_day(pl.lit(came), zone)).to_series()
+    return came.cast(pl.Date, strict=False)
 
 
 def _csv(origin: DropFolder, source: SourceSpec, content: bytes) -> pl.DataFrame:

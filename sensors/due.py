@@ -6,7 +6,7 @@ What belongs here: when to look, which run to ask for. What does not: which days
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -27,11 +27,12 @@ from ml_assets.domain.declared import Graph
 from ml_assets.domain.due import DueRun, due_end, next_due
 from ml_assets.domain.specs import SourceSpec
 from partitions import DayRange
-from resources.deliveries import late_days
+from resources.deliveries import come_by_now, late_days
 from resources.delta_io_manager import DEFER_EVENTS
 from resources.extracts import Extracts
 from resources.handles import LakeHandle
 from resources.home import Home
+from resources.lake import Lake
 from resources.overview import work_of
 from resources.run_tags import PLAN, range_tags
 
@@ -64,15 +65,15 @@ def due_sensor(graph: Graph, sources: Mapping[str, SourceSpec]) -> SensorDefinit
         now = clock()
         ends = {calendar.name: due_end(calendar, sources.values(), now) for calendar in live}
         extracts = Extracts(Home(Path(handle.home)).extracts)
-        come = [_late(source.name, day) for source in watched for day in late_days(extracts, lake, source)]
+        come = [_late(source.name, day) for source in watched for day in come_by_now(extracts, lake, source)]
         seen = json.loads(context.cursor) if context.cursor else {}
         spoken_ends = {name: str(end) for name, end in ends.items()}
         if not come and seen.get("ends") == spoken_ends and not lake.moved(seen["versions"], graph.assets):
-            return SkipReason("no day has become due since the last tick")
+            return SkipReason("; ".join(["no day has become due since the last tick", *_waited_for(lake, watched)]))
         versions = lake.versions(graph.assets, seen.get("versions", {}))
         records = lake.records(graph.assets)
-        wanted = [run for calendar in live if (run := next_due(graph, records, calendar, ends[calendar.name]))]
-        wanted += come
+        # What came late is computed before later days are decided on it.
+        wanted = come or [run for calendar in live if (run := next_due(graph, records, calendar, ends[calendar.name]))]
         work = work_of(context.instance)
         requests, waits = [], []
         for run in wanted:
@@ -86,9 +87,10 @@ def due_sensor(graph: Graph, sources: Mapping[str, SourceSpec]) -> SensorDefinit
                 continue
             requests.append(_request(run, sign, tries))
         done = {"ends": spoken_ends, "versions": versions} if not wanted else {}
+        rest = ["every day that is due is on record", *_waited_for(lake, watched)]
         return SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else SkipReason("; ".join(waits) or "every day that is due is on record"),
+            skip_reason=None if requests else SkipReason("; ".join(waits or rest)),
             cursor=json.dumps(done) if done else None,
         )
 
@@ -98,6 +100,16 @@ def due_sensor(graph: Graph, sources: Mapping[str, SourceSpec]) -> SensorDefinit
 def clock() -> datetime:
     """The instant it is."""
     return datetime.now(UTC)
+
+
+def _waited_for(lake: Lake, sources: Iterable[SourceSpec]) -> list[str]:
+    """What is late, a phrase a source."""
+    late = {source.name: list(late_days(lake, source)) for source in sources}
+    return [
+        f"late: {name} of {days[0]}" + (f" and {len(days) - 1} more days" if days[1:] else "")
+        for name, days in late.items()
+        if days
+    ]
 
 
 def _late(source: str, day: date) -> DueRun:

@@ -87,6 +87,14 @@ def replayed(replayed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project of a live shop, replayed to the day of its first training: copy it, never open it."""
+    from live_shop import made_shop
+
+    return made_shop(tmp_path_factory.mktemp("live"))
+
+
+@pytest.fixture(scope="session")
 def corrected(replayed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Platform"]:
     """The twin that had the corrected file from the start, its facts all computed anew: for reading only."""
     from short_year import CORRECTED, FACTS, FIRST, LAST_LABEL_END, correct, opened

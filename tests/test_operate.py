@@ -1,8 +1,6 @@
 """A live week under a simulated clock: outages, late and corrected files end in the lake of an undisturbed replay."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,11 +8,10 @@ import pytest
 from dagster import build_sensor_context
 from hypothesis import given
 from hypothesis import strategies as st
-from short_year import Platform, opened, quiet
+from live_shop import A_DAY, END, PACKAGE, TRAINED, OnRecord, at, at_work
+from short_year import Platform, quiet
 from toy import CALENDAR, loans
 
-from ml_assets.begin import FIRST_TRAINING, make_project
-from ml_assets.catalog import load_catalog
 from ml_assets.domain.due import due_end
 from ml_assets.domain.origins import DropFolder
 from ml_assets.operate import Operated, operate
@@ -26,13 +23,6 @@ from resources.extracts import Extracts
 from resources.handles import LakeHandle
 from resources.run_tags import DAYS, ONLY_STALE, RANGE_END, RANGE_START
 from sensors.due import SENSOR
-
-TODAY = date(2025, 6, 2)
-TRAINED = TODAY - timedelta(days=90 - FIRST_TRAINING)
-A_DAY = timedelta(days=1)
-END = TRAINED + 5 * A_DAY
-PACKAGE = "shop_under_operation"
-
 
 # --- which days are due ----------------------------------------------------------------------------------
 
@@ -63,49 +53,16 @@ def test_sources_of_other_calendars_delay_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project replayed to the day of its first training."""
-    project = make_project(tmp_path_factory.mktemp("live") / "shop", PACKAGE, TODAY)
-    with at_work(project) as platform:
-        Replay(platform.launcher, quiet, {PACKAGE: TRAINED}).run()
-    return project
-
-
-@contextmanager
-def at_work(project: Path) -> Iterator[Platform]:
-    """The platform over a project's home, as commands typed in it find it."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ML_ASSETS_PROJECT", str(project))
-        environment.syspath_prepend(str(project))
-        with opened(project / ".ml_assets", load_catalog(PACKAGE)) as platform:
-            yield platform
-
-
-def at(day: date, hour: int = 1) -> datetime:
-    """A clock an hour after a day began."""
-    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
-
-
-def contents(platform: Platform) -> dict[str, dict[date, tuple[str, str, bool, str]]]:
-    """What is on record of every day of every table."""
-    return platform.on_record()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    shop: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[date, tuple[str, str, bool, str]]]:
+def undisturbed(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> OnRecord:
     """What a replay makes that had every file from the start."""
     project = tmp_path_factory.mktemp("undisturbed") / "shop"
     shutil.copytree(shop, project)
     with at_work(project) as platform:
         Replay(platform.launcher, quiet, {PACKAGE: END}).run()
-        return contents(platform)
+        return platform.on_record()
 
 
-def test_a_week_with_an_outage_a_late_file_and_a_correction(
-    shop: Path, tmp_path: Path, undisturbed: dict[str, dict[date, tuple[str, str, bool, str]]]
-) -> None:
+def test_a_week_with_an_outage_a_late_file_and_a_correction(shop: Path, tmp_path: Path, undisturbed: OnRecord) -> None:
     project = tmp_path / "shop"
     shutil.copytree(shop, project)
     late, wrong = TRAINED + A_DAY, TRAINED + 2 * A_DAY
@@ -135,7 +92,7 @@ def test_a_week_with_an_outage_a_late_file_and_a_correction(
     assert day_begins(END).late == ()
     assert f"orders of {late} was delivered late" in said
     with at_work(project) as platform:
-        live = contents(platform)
+        live = platform.on_record()
         assert {table for table in live if live[table] != undisturbed[table]} == set()
         before = platform.files()
         assert operate(platform.launcher, at(END), said.append) == Operated({PACKAGE: END}, ())
@@ -148,7 +105,7 @@ def test_a_week_with_an_outage_a_late_file_and_a_correction(
 def test_the_sensor_asks_for_what_is_due_run_by_run(
     shop: Path,
     tmp_path: Path,
-    undisturbed: dict[str, dict[date, tuple[str, str, bool, str]]],
+    undisturbed: OnRecord,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its runs, carried out one after another as the daemon would, end where a replay does; then it asks for none."""
@@ -166,7 +123,7 @@ def test_the_sensor_asks_for_what_is_due_run_by_run(
         assert asked == (("events/orders",), str(late))
         platform.repair()
         assert carried_out(platform) == []
-        live = contents(platform)
+        live = platform.on_record()
         assert {table for table in live if live[table] != undisturbed[table]} == set()
 
 

@@ -50,7 +50,7 @@ def ingested(tmp_path: Path) -> Deliver:
     def run(origin: Origin, day: date = FIRST, **changed: object) -> Ingested:
         source = loans(origin, **changed)
         read = Extracts(tmp_path / "extracts").read(source, [day])
-        return ingest(source, read.rows, read.unreadable)
+        return ingest(source, read.rows, {**read.unreadable, **read.late})
 
     return run
 

@@ -20,6 +20,7 @@ def _body(source: SourceSpec, _: Catalog) -> Body:
             rows=ingested.rows,
             verdicts=ingested.verdicts,
             quarantined=ingested.quarantined,
+            late=read.late,
             delivered=read.hashes,
         )
 

@@ -24,7 +24,7 @@ def _body(group: FeatureGroupSpec, _: Catalog) -> Body:
     def body(ready: Ready) -> DayBatch:
         events = {source: ready.inputs[source].rows for source in group.inputs}
         rows = cut_to_days(group, group.compute(events), ready.days)
-        verdicts = judge_feature_days(group, rows, ready.days)
+        verdicts = judge_feature_days(group, rows, ready.days, ready.hollow)
         blocked: Mapping[date, str] = {}
         if group.carries_over:
             refused = {*ready.blocked, *(day for day, verdict in verdicts.items() if not verdict.passed)}

@@ -30,7 +30,7 @@ def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
         refused = refused_by_day(labels, ready.days)
         return DayBatch(
             rows=rows,
-            verdicts=judge_days(rows, judged, limits),
+            verdicts=judge_days(rows, judged, limits, hollow=ready.hollow),
             empty=past_events,
             quarantined=labels.refused.filter(inside),
             notes={day: {"labels refused": f"{number}, in quarantine"} for day, number in refused.items()},

@@ -50,7 +50,7 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
                 .select(*PREDICTIONS)
                 .sort(DAY, "row_key")
             )
-        return DayBatch(rows=frame, verdicts=judge_days(frame, days, limits), empty=nobody)
+        return DayBatch(rows=frame, verdicts=judge_days(frame, days, limits, hollow=ready.hollow), empty=nobody)
 
     return body
 

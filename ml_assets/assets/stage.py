@@ -40,10 +40,9 @@ from ml_assets.domain.errors import ArtefactError, DaysRefusedError, MissingPart
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.planning import plan, stale_days
 from ml_assets.domain.specs import Calendar, Catalog
-from ml_assets.domain.verdict import TOLD_AGAIN, Verdict
+from ml_assets.domain.verdict import BLOCKED, LATE, TOLD_AGAIN, Verdict, said
 from partitions import DayRange, day_of_key, days_between, key_of_day, workload_days
 from resources.delta_io_manager import DEFER_EVENTS, Computed, DeltaDaysIOManager
-from resources.lake import BLOCKED
 from resources.lake import Read as WhatWasRead
 from resources.records import WasRead
 from resources.run_failures import noted
@@ -58,7 +57,8 @@ _NAMES_A_DAY = re.compile(r"\w+/\w+ of \d{4}-\d{2}-\d{2} is ")
 class Ready:
     """What a body gets: the run's days, those it is to compute, what was read, and doors to what versions name.
 
-    `blocked` are the run's days that cannot be computed for want of something they need, with the reason.
+    `blocked` are the run's days that cannot be computed for want of something they need, with the reason; of the others
+    `hollow` are those of which something they need is there and holds no rows, with what: they need none either.
     """
 
     run: DayRange
@@ -70,6 +70,7 @@ class Ready:
     stored: Mapping[str, pl.DataType] = field(repr=False)
     used: dict[str, WasRead] = field(repr=False, default_factory=dict)
     blocked: Mapping[date, str] = field(default_factory=dict)
+    hollow: Mapping[date, str] = field(default_factory=dict)
 
     def named(self, read: str, version: str, column: str) -> dict[str, object]:
         """The stored row of a version that begins with its day, of a read declared `by_version`.
@@ -277,15 +278,18 @@ class Step:
             name: self.door.lake.contents(read.table, read.window.of(hull)) for name, read in windowed.items() if wanted
         }
         inputs = {name: self._frame(read, hull) for name, read in windowed.items()} if wanted else {}
-        blocked = self._blocked([day for day in wanted if day not in past], inputs)
-        days = tuple(day for day in wanted if day not in past and day not in blocked)
+        blocked, late = self._waiting([day for day in wanted if day not in past], inputs)
+        waiting = {**late, **blocked}
+        days = tuple(day for day in wanted if day not in past and day not in waiting)
+        hollow = self._hollow(days, inputs)
         stored = self.door.lake.schema(self.declared.table)
         batch = DayBatch(rows=pl.DataFrame(), verdicts={})
         used: dict[str, WasRead] = {}
         if days:
             with self.door.lake.reading({read.table for read in self.declared.reads.values()}):
                 reads = self.declared.reads
-                batch = body(Ready(self.run, days, inputs, self.context, self.door, reads, stored, used, blocked))
+                doors = (self.context, self.door)
+                batch = body(Ready(self.run, days, inputs, *doors, reads, stored, used, waiting, hollow))
         rows = batch.rows
         if not rows.columns or DAY not in rows.columns:
             rows = pl.DataFrame(schema=stored or self.stage.empty)
@@ -294,7 +298,14 @@ class Step:
             # Nobody knows the columns yet: the days stay unasked for, rather than guessed.
             empty = {}
         verdicts = {**{day: _nothing(why) for day, why in empty.items()}, **batch.verdicts}
-        batch = replace(batch, rows=rows, verdicts=verdicts, blocked={**blocked, **batch.blocked}, empty=empty)
+        batch = replace(
+            batch,
+            rows=rows,
+            verdicts=verdicts,
+            blocked={**blocked, **batch.blocked},
+            late={**late, **batch.late},
+            empty=empty,
+        )
         own = [name for name, read in windowed.items() if read.table == self.declared.table]
         if own:
             # What the run itself writes of its own past is what its later days rest on.
@@ -347,12 +358,12 @@ class Step:
         state = mine.state_of(days)
         due = stale_days(self.declared, mine, records, days)
         decision = self.declared.nature is Nature.DECISION
-        said = (
+        kept = (
             "a decision on record is kept; decide anew to change it"
             if decision
             else "in step with what it rests on; not computed"
         )
-        return {day: said for day, held, stale in zip(days, state, due, strict=True) if held and not stale}
+        return {day: kept for day, held, stale in zip(days, state, due, strict=True) if held and not stale}
 
     def _changed_since(
         self, records: Mapping[str, DayRecords], windowed: Mapping[str, Read], kept: Mapping[date, str]
@@ -366,11 +377,11 @@ class Step:
             if table != self.declared.table
         ]
         alone = Graph.of([replace(self.declared, reads=windowed), *parents])
-        said: dict[date, list[str]] = {}
+        told: dict[date, list[str]] = {}
         for warning in plan(alone, records, only=[self.declared.table]).warnings:
             if warning.day in kept:
-                said.setdefault(warning.day, []).append(str(warning))
-        return {day: {"changed since": "; ".join(warnings)} for day, warnings in said.items()}
+                told.setdefault(warning.day, []).append(str(warning))
+        return {day: {"changed since": "; ".join(warnings)} for day, warnings in told.items()}
 
     def _frame(self, read: Read, run: DayRange) -> DayFrame:
         calendar = self.declared.calendar
@@ -378,9 +389,20 @@ class Step:
         start, end = max(days.start, calendar.first_day), calendar.outcome_end(days.end)
         return self.door.read(read.table, DayRange(start, max(start, end)))
 
-    def _blocked(self, days: list[date], inputs: Mapping[str, DayFrame]) -> dict[date, str]:
-        """The days whose needed parents are not there or refused, with what blocks them."""
+    def _hollow(self, days: Iterable[date], inputs: Mapping[str, DayFrame]) -> dict[date, str]:
+        """The days of which something they need holds no rows, with what."""
+        needed = [inputs[name] for name, read in self.declared.reads.items() if read.needed and name in inputs]
+        return {
+            day: f"{frame.table} of {day} holds no rows"
+            for day in days
+            for frame in needed
+            if day in frame.days and day not in frame.filled
+        }
+
+    def _waiting(self, days: list[date], inputs: Mapping[str, DayFrame]) -> tuple[dict[date, str], dict[date, str]]:
+        """The days whose needed parents are not there or refused, with what blocks them, and those that are late."""
         blocked: dict[date, str] = {}
+        late: dict[date, str] = {}
         for name, read in self.declared.reads.items():
             if not read.needed:
                 continue
@@ -391,26 +413,31 @@ class Step:
                 why = frame.refused.get(day)
                 root = why is not None and _NAMES_A_DAY.match(why)
                 # What blocks the parent is what blocks this day: the reason names the root, not the way to it.
-                blocked[day] = why if why and root else f"{read.table} of {day} is {_refused(why)}"
-        return blocked
+                waits = day in frame.late
+                state = f"late: {why}" if waits else _refused(why)
+                (late if waits else blocked)[day] = why if why and root else f"{read.table} of {day} is {state}"
+        # What is blocked is so whatever else it waits for.
+        return blocked, {day: why for day, why in late.items() if day not in blocked}
 
 
 def recorded(step: Step, computed: Computed) -> Iterator[Any]:
     """The events of a step: its output, one check a day; fails at the end of a branch in which days were refused."""
     context, batch = step.context, computed.batch
     key = AssetKey([step.declared.stage, step.declared.name])
-    standing = {
-        day: f"blocked: {why}" if state == BLOCKED else why for day, (state, why) in sorted(computed.standing.items())
-    }
+    standing = {day: said(state, why) for day, (state, why) in sorted(computed.standing.items())}
     # What stands refused on record and was not computed again is as refused as before.
     refused = dict(sorted({**batch.refused, **{day: why for day, (_, why) in computed.standing.items()}}.items()))
-    step.door.refused[step.declared.table] = refused
-    if refused and context.run.tags.get(DEFER_EVENTS) == "true":
-        _plan_refused(context, key, refused)
+    # A late day is nobody's fault here: a run in which the others went through has not failed.
+    late = {*batch.late, *(day for day, (state, _) in computed.standing.items() if state == LATE)}
+    failed = {day: why for day, why in refused.items() if day not in late}
+    step.door.refused[step.declared.table] = failed
+    if failed and context.run.tags.get(DEFER_EVENTS) == "true":
+        _plan_refused(context, key, failed)
     yield Output(computed, output_name="result")
     verdicts = {
         **batch.verdicts,
-        **{day: Verdict(passed=False, reasons=(f"blocked: {why}",)) for day, why in batch.blocked.items()},
+        **{day: Verdict(passed=False, reasons=(said(LATE, why),)) for day, why in batch.late.items()},
+        **{day: Verdict(passed=False, reasons=(said(BLOCKED, why),)) for day, why in batch.blocked.items()},
         **{day: Verdict(passed=False, reasons=(why,)) for day, why in standing.items()},
         **{day: Verdict(passed=True, measured={"kept": why}) for day, why in computed.kept.items()},
     }
@@ -433,8 +460,7 @@ def _refused_before(step: Step) -> dict[date, Verdict]:
     if not others:
         return {}
     state, why = held[max(others)]
-    said = f"blocked: {why}" if state == BLOCKED else why
-    return {max(others): Verdict(passed=False, reasons=(said,), measured={TOLD_AGAIN: True})}
+    return {max(others): Verdict(passed=False, reasons=(said(state, why),), measured={TOLD_AGAIN: True})}
 
 
 def fail_at_the_leaf(step: Step) -> None:
@@ -516,7 +542,6 @@ def _record_time(context: AssetExecutionContext) -> float:
 
 
 __all__ = [
-    "BLOCKED",
     "Body",
     "Ready",
     "Stage",

@@ -25,11 +25,8 @@ from dagster import (
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from ml_assets.domain.verdict import DAY_CHECK as CHECK_NAME
-from ml_assets.domain.verdict import Verdict
+from ml_assets.domain.verdict import LATE, Verdict, why_not
 from partitions import key_of_day
-
-BLOCKED = "blocked: "
-"""How the reason of a day begins that was not judged, for want of something it needs."""
 
 
 def day_check_spec(key: AssetKey, days: DailyPartitionsDefinition, description: str) -> AssetCheckSpec:
@@ -43,12 +40,12 @@ def refusal_notes(key: AssetKey, verdicts: Mapping[date, Verdict]) -> Iterator[A
         if verdict.passed:
             continue
         why = "; ".join(verdict.reasons)
-        blocked = why.startswith(BLOCKED)
+        state, reason = why_not(why)
         yield AssetObservation(
             key,
             partition=key_of_day(day),
             description=why,
-            metadata={"blocked" if blocked else "refused": f"{day}: {why.removeprefix(BLOCKED)}"},
+            metadata={state or "refused": f"{day}: {reason}"},
         )
 
 
@@ -57,19 +54,20 @@ def day_check_events(
 ) -> Iterator[AssetCheckEvaluation]:
     """One evaluation a day, each naming the day's newest materialisation: otherwise Dagster shows it as missing.
 
-    Refused days come last: an asset's badge shows its newest evaluation, whichever day it is of.
+    Refused days come last: an asset's badge shows its newest evaluation, whichever day it is of. A late day is a
+    warning: nothing is wrong with it but that it has not come.
     """
     partitions = {key_of_day(day) for day in verdicts}
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(
         key, DagsterEventType.ASSET_MATERIALIZATION, partitions
     )
-    for day, verdict in sorted(verdicts.items(), key=lambda each: (not each[1].passed, each[0])):
+    for day, verdict in sorted(verdicts.items(), key=lambda each: (_weight(each[1]), each[0])):
         storage_id = newest.get(key_of_day(day))
         yield AssetCheckEvaluation(
             asset_key=key,
             check_name=CHECK_NAME,
             passed=verdict.passed,
-            severity=AssetCheckSeverity.ERROR,
+            severity=AssetCheckSeverity.WARN if _is_late(verdict) else AssetCheckSeverity.ERROR,
             description="; ".join((*verdict.reasons, *verdict.notes)) or None,
             metadata={
                 **{name: value for name, value in verdict.measured.items() if value not in (None, "")},
@@ -83,3 +81,11 @@ def day_check_events(
             partition=key_of_day(day),
             blocking=False,
         )
+
+
+def _is_late(verdict: Verdict) -> bool:
+    return any(why_not(reason)[0] == LATE for reason in verdict.reasons)
+
+
+def _weight(verdict: Verdict) -> int:
+    return 0 if verdict.passed else 1 if _is_late(verdict) else 2

@@ -5,8 +5,9 @@ What does not: storing bad rows, telling anybody (`resources`, `ml_assets/checks
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from types import MappingProxyType
 
 import polars as pl
 from pandera.errors import SchemaErrors
@@ -102,14 +103,32 @@ def judge_days(
     *,
     bad_rows: Mapping[date, int] | None = None,
     max_bad_row_share: float = 0.0,
+    hollow: Mapping[date, str] = MappingProxyType({}),
 ) -> dict[date, Verdict]:
     """One verdict a day: enough rows, keys unique, nulls within limits, bad rows within tolerance.
 
     `frame` holds the rows that would be written, with a `partition_date`; `bad_rows` counts those already
-    left out of it. One pass over the frame, whatever the number of days.
+    left out of it. Days that are `hollow` need no rows, with the reason. One pass over the frame, whatever the number
+    of days.
     """
-    counted = _counts(frame, limits)
-    return {day: _judge(counted.get(day, {}), limits, (bad_rows or {}).get(day, 0), max_bad_row_share) for day in days}
+    counted, of_hollow = _counts(frame, limits), replace(limits, min_rows=0)
+    return {
+        day: _noted(
+            _judge(
+                counted.get(day, {}),
+                of_hollow if day in hollow else limits,
+                (bad_rows or {}).get(day, 0),
+                max_bad_row_share,
+            ),
+            hollow.get(day, "a day may have no rows"),
+        )
+        for day in days
+    }
+
+
+def _noted(verdict: Verdict, why: str) -> Verdict:
+    """The verdict with the reason for which a day without rows is good."""
+    return replace(verdict, notes=(why,)) if verdict.passed and not verdict.measured["rows"] else verdict
 
 
 def _counts(frame: pl.DataFrame, limits: DayLimits) -> dict[date, dict[str, int]]:

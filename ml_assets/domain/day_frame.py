@@ -19,7 +19,8 @@ class DayFrame:
     """Rows of a table over some days, at one version.
 
     `days` are those that are there and accepted, `filled` those of them that hold rows; `refused` those whose latest
-    verdict is red or that are blocked, with the reason: their last known good rows, if any, are not in `rows`.
+    verdict is red or that are blocked or late, with the reason: their last known good rows, if any, are not in `rows`.
+    `late` are those of them that wait for a delivery.
     `version` is None while the table does not exist.
     """
 
@@ -29,6 +30,7 @@ class DayFrame:
     filled: frozenset[date]
     refused: Mapping[date, str]
     version: int | None
+    late: frozenset[date] = frozenset()
 
     def of(self, day: date, partition_column: str = "partition_date") -> pl.DataFrame:
         """The rows of one day."""
@@ -39,8 +41,9 @@ class DayFrame:
 class DayBatch:
     """Rows to write, one verdict a day judged, and why the other days of the range have no rows.
 
-    `blocked` days cannot be computed because something they need is refused or missing; `empty` days have nothing to
-    compute, by design: they are stored without rows, with the reason. `quarantined` holds the refused rows: day, list
+    `blocked` days cannot be computed because something they need is refused or missing; `late` ones because a delivery
+    that they rest on has not come, which is nobody's fault here. `empty` days have nothing to compute, by design: they
+    are stored without rows, with the reason. `quarantined` holds the refused rows: day, list
     of reasons, payload as JSON. `leave_out` names columns that are no part of the content (artefact bytes, run ids),
     `add_columns` those that may be new to the table. `notes` are shown beside a day. `delivered` is the hash of what
     each day was made from outside the lake.
@@ -49,6 +52,7 @@ class DayBatch:
     rows: pl.DataFrame
     verdicts: Mapping[date, Verdict]
     blocked: Mapping[date, str] = field(default_factory=dict)
+    late: Mapping[date, str] = field(default_factory=dict)
     empty: Mapping[date, str] = field(default_factory=dict)
     quarantined: pl.DataFrame | None = None
     leave_out: frozenset[str] = frozenset()
@@ -59,7 +63,7 @@ class DayBatch:
     @property
     def judged(self) -> frozenset[date]:
         """Every day something was found out about; rows of any other day have no place in the batch."""
-        return frozenset(self.verdicts) | frozenset(self.blocked) | frozenset(self.empty)
+        return frozenset(self.verdicts) | frozenset(self.blocked) | frozenset(self.late) | frozenset(self.empty)
 
     @property
     def accepted(self) -> list[date]:
@@ -73,6 +77,6 @@ class DayBatch:
 
     @property
     def refused(self) -> dict[date, str]:
-        """The days judged bad or blocked, in order, with the reason."""
+        """The days judged bad, blocked or late, in order, with the reason."""
         red = {day: "; ".join(self.verdicts[day].reasons) for day in self.rejected}
-        return dict(sorted({**self.blocked, **red}.items()))
+        return dict(sorted({**self.late, **self.blocked, **red}.items()))

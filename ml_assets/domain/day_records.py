@@ -17,12 +17,13 @@ import polars as pl
 from ml_assets.domain.errors import RecordsError
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.row_hashes import spread
+from ml_assets.domain.verdict import BLOCKED, LATE
 from partitions import Window
 
 UNRECORDED: Final = 2**64 - 1
 """The fingerprint of a read that a day's record does not name: it was computed before the read was declared."""
 UNKNOWN_VERSION: Final = -1
-GOOD, REFUSED, BLOCKED = "good", "refused", "blocked"
+GOOD, REFUSED = "good", "refused"
 
 Ordinals = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
@@ -43,7 +44,7 @@ class DayRecords:
     blocked. `inputs` holds, by the name of a read, the fingerprint of its window as the day was computed, UNRECORDED
     where the record names none. `changed_at` is the table's version at which the content last changed and `versions`
     the version of the parent that a read saw; UNKNOWN_VERSION where nobody knows. `empty` days are accepted and hold no
-    rows; `blocked` are those of the refused ones that were not judged, for want of something they need.
+    rows; `blocked` are those of the refused ones that were not judged, for want of something they need or wait for.
     """
 
     days: Ordinals
@@ -197,7 +198,7 @@ def day_records(rows: pl.DataFrame) -> DayRecords:
         changed_at=np.where(good, rows["changed_at"].to_numpy(), UNKNOWN_VERSION),
         versions={name: values.fill_null(UNKNOWN_VERSION).to_numpy() for name, values in versions.items()},
         empty=good & rows["empty"].to_numpy(),
-        blocked=rows["state"].to_numpy() == BLOCKED,
+        blocked=rows["state"].is_in([BLOCKED, LATE]).to_numpy(),
     )
 
 

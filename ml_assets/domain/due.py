@@ -11,18 +11,46 @@ from zoneinfo import ZoneInfo
 
 from ml_assets.domain.day_records import DayRecords
 from ml_assets.domain.declared import Declared, Graph, Nature
+from ml_assets.domain.origins import DropFolder
 from ml_assets.domain.specs import Calendar, SourceSpec
 from partitions import DayRange
+from partitions.days import midnight
+
+A_DAY = timedelta(days=1)
 
 
 def due_end(calendar: Calendar, sources: Iterable[SourceSpec], now: datetime) -> date:
     """The first day of a calendar that is not due at the instant `now`, which has a zone.
 
-    A day is due when it is over in its zone and the time has passed in which the slowest of the calendar's sources
-    delivers (`delivered_within`), counted in hours that pass, whatever the clocks are put to.
+    A day is due when it is over in its zone and every source of the calendar has had the time in which it delivers the
+    day (`expected_by`).
     """
-    slowest = max((source.delivered_within for source in sources if source.calendar == calendar), default=timedelta(0))
-    return (now.astimezone(ZoneInfo("UTC")) - slowest).astimezone(ZoneInfo(calendar.timezone)).date()
+    over = now.astimezone(ZoneInfo(calendar.timezone)).date()
+    return min([over, *(_first_not_due(source, over, now) for source in sources if source.calendar == calendar)])
+
+
+def expected_by(source: SourceSpec, day: date) -> datetime:
+    """The UTC instant by which a day of a source has been delivered, or by which nothing is delivered any more.
+
+    It is the end of the local day, or of the last day that the same file holds, and `delivered_within` in hours that
+    pass, whatever the clocks are put to. For a day on which the source does not deliver it is the day's end.
+    """
+    zone, delivers = source.calendar.timezone, source.delivers(day)
+    last = source.origin.last_day_of(day) if delivers and isinstance(source.origin, DropFolder) else day
+    return midnight(last + A_DAY, zone) + (source.delivered_within if delivers else timedelta(0))
+
+
+def _first_not_due(source: SourceSpec, over: date, now: datetime) -> date:
+    """The first day of which a source may still deliver, of those before `over`; `over` when there is none."""
+    first = day = over
+    while day > source.calendar.first_day:
+        day -= A_DAY
+        if expected_by(source, day) > now:
+            first = day
+        elif source.delivers(day):
+            # Days before it were expected no later.
+            break
+    return first
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,10 @@ class ExtractError(SourceError):
     """One day's extract cannot be read or made into events; that day is refused, and no other."""
 
 
+class NotDeliveredError(ExtractError):
+    """Nothing, or not all of it, has been delivered for a day yet; that day is late, and no other."""
+
+
 class RowsLostError(SourceError):
     """A day's good, refused and doubled rows do not add up to the rows delivered; nothing is written."""
 

@@ -4,8 +4,9 @@ What belongs here: what `features/<group>` stores of a day, and its verdict.
 What does not: the feature functions (`ml_assets/catalog/features`), the join (`point_in_time.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from types import MappingProxyType
 
 import polars as pl
 
@@ -26,8 +27,13 @@ def cut_to_days(group: FeatureGroupSpec, rows: pl.LazyFrame, days: Sequence[date
     )
 
 
-def judge_feature_days(group: FeatureGroupSpec, rows: pl.DataFrame, days: Sequence[date]) -> dict[date, Verdict]:
-    """One verdict a day: rows, nulls and keys within limits, and no row known outside what the group declares."""
+def judge_feature_days(
+    group: FeatureGroupSpec, rows: pl.DataFrame, days: Sequence[date], hollow: Mapping[date, str] = MappingProxyType({})
+) -> dict[date, Verdict]:
+    """One verdict a day: rows, nulls and keys within limits, and no row known outside what the group declares.
+
+    Days that are `hollow` need no rows, with the reason: what they are computed from holds none.
+    """
     limits = DayLimits(
         min_rows=group.min_rows,
         key=(*group.entity, "event_time", "known_at"),
@@ -37,7 +43,7 @@ def judge_feature_days(group: FeatureGroupSpec, rows: pl.DataFrame, days: Sequen
     outside = _known_outside(group, rows)
     return {
         day: combine([verdict, outside[day]]) if day in outside else verdict
-        for day, verdict in judge_days(rows, days, limits).items()
+        for day, verdict in judge_days(rows, days, limits, hollow=hollow).items()
     }
 
 

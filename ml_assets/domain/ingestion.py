@@ -389,10 +389,15 @@ def _contested_keys(source: SourceSpec, twins: pl.DataFrame) -> pl.DataFrame:
 
 def _verdicts(source: SourceSpec, days: list[date], rows: _Rows) -> dict[date, Verdict]:
     limits = DayLimits(min_rows=source.min_rows, key=source.keys, max_null_share=source.max_null_share)
-    verdicts = judge_days(
-        rows.good, days, limits, bad_rows=rows.bad_by_day(), max_bad_row_share=source.max_bad_row_share
-    )
     bad = rows.bad_by_day()
+    verdicts = judge_days(
+        rows.good,
+        days,
+        limits,
+        bad_rows=bad,
+        max_bad_row_share=source.max_bad_row_share,
+        hollow={day: "nothing is delivered for this day" for day in days if not source.delivers(day)},
+    )
     return {day: _remarked(verdict, rows.doubles.get(day, 0), bad.get(day, 0)) for day, verdict in verdicts.items()}
 
 
@@ -404,7 +409,7 @@ def _remarked(verdict: Verdict, doubles: int, bad: int) -> Verdict:
     if bad and verdict.passed:
         came = bad + int(str(verdict.measured["rows"]))
         notes.append(f"{bad} of {came} rows break the contract and were set aside in the quarantine")
-    return replace(verdict, measured={**verdict.measured, "exact_duplicates": doubles}, notes=tuple(notes))
+    return replace(verdict, measured={**verdict.measured, "exact_duplicates": doubles}, notes=(*verdict.notes, *notes))
 
 
 def _quarantined(delivered: _Delivered, rows: _Rows, red: Mapping[date, list[str]]) -> pl.DataFrame:

@@ -6,9 +6,9 @@ environment (`resources/origins.py`); what a good row is (the source's contract)
 
 import codecs
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
 
@@ -21,6 +21,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 )
 PACKED = ".gz"
+A_DAY = timedelta(days=1)
+TRIED = tuple(date(2001, 1, 1) + at * A_DAY for at in range(800))
+"""Days for which a pattern's names are looked at: leap years apart, what a calendar has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +53,10 @@ class DropFolder:
     file's name. The ending says the format: CSV (`.csv`, `.tsv`, `.txt`), Parquet (`.parquet`) or JSON lines (`.jsonl`,
     `.ndjson`), packed as well (`.gz`). Text takes the types that the source has `delivered`; a value that cannot makes
     its row a bad one. `separator`, `quote`, `encoding`, `decimal_comma` and `nulls` are the dialect of a CSV.
+
+    Files an hour are named by `{hour:%Y%m%d_%H}`, the local hour's beginning: the files of all hours of a day make the
+    day. A file of a week or a month (`{day:%G_W%V}`) has a `day_column`, a day or an instant, that says of which day a
+    row is.
     """
 
     pattern: str
@@ -58,17 +65,20 @@ class DropFolder:
     encoding: str = "utf-8"
     decimal_comma: bool = False
     nulls: tuple[str, ...] = ("",)
+    day_column: str = ""
 
     def __post_init__(self) -> None:
         where = f"DropFolder({self.pattern!r})"
         try:
             names = [name for _, name, _, _ in string.Formatter().parse(self.pattern) if name is not None]
+            named = set(names) <= {"day", "hour"} and [self.of(day) for day in TRIED]
         except ValueError as error:
             raise CatalogError(f"{where}: the pattern cannot be read ({error}).") from error
-        if not names or set(names) != {"day"} or self.of(date(2001, 2, 3)) == self.of(date(2001, 2, 4)):
+        if not names or not named or len(set(named)) == 1:
             raise CatalogError(
                 f"{where}: the pattern must name each day's own file, with {{day:%Y%m%d}} or the like in it."
             )
+        self._check_names(where, named)
         if "*" in self.pattern.rsplit("/", 1)[0]:
             raise CatalogError(f"{where}: * may stand in the name of the file, not in its folder.")
         _ = self.format
@@ -79,9 +89,46 @@ class DropFolder:
         if len(self.separator) > 1 or len(self.quote) > 1:
             raise CatalogError(f"{where}: separator and quote are one character each.")
 
+    def _check_names(self, where: str, named: list[str]) -> None:
+        """Raises CatalogError when days share a file and nothing tells their rows apart, or come to one by turns."""
+        first: dict[str, int] = {}
+        for at, name in enumerate(named):
+            if name in first and named[at - 1] != name:
+                raise CatalogError(
+                    f"{where}: the pattern names one file for {TRIED[first[name]]} and for {TRIED[at]}; wanted the "
+                    "year in it too, as in {day:%Y%m%d}."
+                )
+            first.setdefault(name, at)
+        if len(first) < len(named) and (self.hourly or not self.day_column):
+            raise CatalogError(
+                f"{where}: the pattern must name each day's own file, with {{day:%Y%m%d}} or the like in it; for a "
+                "file of several days name the column that says of which day a row is, as day_column."
+            )
+        hours = [datetime(2001, 1, 1, hour, tzinfo=UTC) for hour in range(24)]
+        if self.hourly and len(self.of_hours(TRIED[0], hours)) < len(hours):
+            raise CatalogError(f"{where}: the pattern must name each hour's own file, as in {{hour:%Y%m%d_%H}}.")
+
+    @property
+    def hourly(self) -> bool:
+        """Whether a day is delivered in files an hour."""
+        return "{hour" in self.pattern
+
     def of(self, day: date) -> str:
-        """The pattern of one day's file."""
-        return self.pattern.format(day=day)
+        """The pattern of one day's file; of an hourly one, of its first hour's."""
+        return self.pattern.format(day=day, hour=datetime(day.year, day.month, day.day, tzinfo=UTC))
+
+    def of_hours(self, day: date, hours: Iterable[datetime]) -> list[str]:
+        """The patterns of a day's files: one, or of an hourly one that of each of its local hours."""
+        if not self.hourly:
+            return [self.of(day)]
+        # The hour that comes twice when clocks are put back has one name, and so one file.
+        return list(dict.fromkeys(self.pattern.format(day=day, hour=hour) for hour in hours))
+
+    def last_day_of(self, day: date) -> date:
+        """The last day that the file of a day holds; the day itself unless files hold several days."""
+        while self.day_column and self.of(day + A_DAY) == self.of(day):
+            day += A_DAY
+        return day
 
     @property
     def format(self) -> Format:

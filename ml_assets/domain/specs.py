@@ -6,7 +6,7 @@ What does not: how Dagster runs them (`ml_assets/assets`), how names are cross-c
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -21,6 +21,7 @@ FEATURE_SEPARATOR = "__"
 A_CENTURY = 36_500
 """How many days an expanding window of a live workload may reach back: all that will ever be."""
 A_DAY = timedelta(days=1)
+EVERY_DAY = (1, 2, 3, 4, 5, 6, 7)
 Inputs = Mapping[str, pl.LazyFrame]
 Instant = Annotated[pl.Datetime, "us", "UTC"]
 
@@ -84,8 +85,12 @@ class SourceSpec:
     from that row alone and in the order they came, and keeps its `partition_date`; what it cannot make sense of it
     makes null, and the contract refuses the row. `delivered` names the columns `parse` reads and their types; it
     is handed no others. `keys` identify a row within its day and order the day. Empty text counts as null, except
-    in the columns of `empty_text` (of the extract or of the events). A day's delivery is expected at the latest
-    `delivered_within` that time after the end of the local day.
+    in the columns of `empty_text` (of the extract or of the events).
+
+    A day's delivery is expected at the latest `delivered_within` that time after the end of the local day, or of the
+    last day that its file holds; until it comes the day is late. Nothing is delivered for `holidays`, nor for weekdays
+    that are not among `delivered_on` (1 Monday … 7 Sunday): such a day has no rows, and is good. So is any day without
+    rows where `min_rows` is 0.
     """
 
     name: str
@@ -99,9 +104,35 @@ class SourceSpec:
     empty_text: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     delivered_within: timedelta = timedelta(0)
+    delivered_on: tuple[int, ...] = EVERY_DAY
+    holidays: tuple[date, ...] = ()
     min_rows: int = 1
     max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
     max_bad_row_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        where = f"source {self.name!r}"
+        within = self.delivered_within
+        if not isinstance(within, timedelta) or within < timedelta(0):
+            raise CatalogError(
+                f"{where}: delivered_within is {within!r}, wanted a time of 0 or more, like timedelta(hours=6): a day "
+                "is delivered after its end."
+            )
+        weekdays = self.delivered_on
+        if not isinstance(weekdays, tuple) or not weekdays or any(each not in EVERY_DAY for each in weekdays):
+            raise CatalogError(
+                f"{where}: delivered_on is {weekdays!r}, wanted weekdays as numbers, (1,) for Mondays to "
+                f"{EVERY_DAY} for every day; without one nothing would ever be delivered."
+            )
+        # An instant is a date to Python, and equal to none.
+        if stray := [each for each in self.holidays if not isinstance(each, date) or isinstance(each, datetime)]:
+            raise CatalogError(f"{where}: holidays name {stray[0]!r}, wanted days, like date(2025, 12, 25).")
+        if not isinstance(self.min_rows, int) or self.min_rows < 0:
+            raise CatalogError(f"{where}: min_rows is {self.min_rows!r}, wanted a number of 0 or more.")
+
+    def delivers(self, day: date) -> bool:
+        """Whether anything is delivered for a day."""
+        return day.isoweekday() in self.delivered_on and day not in self.holidays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -32,6 +32,7 @@ class DayState(StrEnum):
     IN_WORK = "in_work"
     RED = "red"
     BLOCKED = "blocked"
+    LATE = "late"
     STALE = "stale"
     WARNED = "warned"
     EMPTY = "empty"
@@ -58,6 +59,7 @@ MARKS: Mapping[DayState, str] = {
     DayState.IN_WORK: ">",
     DayState.RED: "X",
     DayState.BLOCKED: "B",
+    DayState.LATE: "L",
     DayState.STALE: "S",
     DayState.WARNED: "!",
     DayState.EMPTY: "-",
@@ -68,13 +70,16 @@ MEANINGS: Mapping[DayState, str] = {
     DayState.IN_WORK: "a run is computing it",
     DayState.RED: "rejected: its own fault",
     DayState.BLOCKED: "something it needs is red or missing",
+    DayState.LATE: "due, and not delivered yet",
     DayState.STALE: "rests on content that has changed",
     DayState.WARNED: "decided on what has changed since",
     DayState.EMPTY: "accepted, nothing to do",
     DayState.GOOD: "accepted",
     DayState.NOT_ASKED: "never asked for",
 }
-ATTENTION = (DayState.RED, DayState.BLOCKED, DayState.STALE, DayState.WARNED)
+ATTENTION = (DayState.RED, DayState.BLOCKED, DayState.LATE, DayState.STALE, DayState.WARNED)
+WAITING = (DayState.BLOCKED, DayState.LATE)
+"""States of days that were not judged, for want of something that their reason names."""
 _RANK = {str(state): rank for rank, state in enumerate(DayState)}
 
 
@@ -174,7 +179,7 @@ class StatusReport:
 
     @cached_property
     def attention(self) -> list[Entry]:
-        """What needs attention: red before blocked before stale before warned, within those most upstream first."""
+        """What needs attention: red, blocked, late, stale, warned, in this order; of each the most upstream first."""
         return _entries(self)
 
     @cached_property
@@ -184,8 +189,8 @@ class StatusReport:
 
     @property
     def alarming(self) -> bool:
-        """Whether a day is red or blocked: rows are missing, not only out of date."""
-        return any(entry.state in {DayState.RED, DayState.BLOCKED} for entry in self.attention)
+        """Whether a day is red, blocked or late: rows are missing, not only out of date."""
+        return any(entry.state in {DayState.RED, *WAITING} for entry in self.attention)
 
     @property
     def all_good(self) -> bool:
@@ -231,7 +236,7 @@ def status_report(
         raise StatusError(f"A status of {calendar} has {len(order)} tables and {len(shown)} days; wanted one or more.")
     names = [table for _, table in order]
     told = _checked(facts, names)
-    if DayState.BLOCKED not in told["state"]:
+    if not told["state"].is_in(WAITING).any():
         # Good days that are not shown matter only as what blocked another once.
         told = told.filter(pl.col("day").is_in(shown) | pl.col("state").is_in([*ATTENTION, DayState.IN_WORK]))
     found = _judged(told)
@@ -324,11 +329,11 @@ def _cell(at: TableDay, found: Mapping[TableDay, tuple[DayState, str]], causes: 
 
 
 def _causes(found: Mapping[TableDay, tuple[DayState, str]], tables: frozenset[str]) -> dict[TableDay, Cause]:
-    """What blocks each blocked day, followed from reason to reason; absent where the reason names no day of ours."""
+    """What each blocked or late day waits for, followed from reason to reason; absent where that is no day of ours."""
     roots: dict[TableDay, TableDay] = {}
     for start in found:
         path, at = [], start
-        while at not in roots and at in found and found[at][0] is DayState.BLOCKED:
+        while at not in roots and at in found and found[at][0] in WAITING:
             path.append(at)
             roots[at] = at  # so that days that name one another end the walk
             at = next((named for named in _days_named(found[at][1], tables) if named != at), at)
@@ -361,8 +366,8 @@ def next_step(table: str, state: DayState, first: date, last: date, cause: Cause
     """What to do about the days from `first` to `last` of a table; empty for good ones."""
     if state is DayState.RED:
         return NextStep(_mending(table), (_command("run", table, first, last),))
-    if state is DayState.BLOCKED:
-        return _unblocking(cause)
+    if state in WAITING:
+        return _unblocking(cause) if state is DayState.BLOCKED or cause else _delivering(table, first)
     if state is DayState.STALE:
         return NextStep(f"Wait for the sensor {SENSOR}, or repair it now.", (f"{COMMAND} plan", f"{COMMAND} repair"))
     if state is DayState.WARNED:
@@ -393,14 +398,23 @@ def _mending(table: str) -> str:
     )
 
 
+def _delivering(table: str, first: date) -> NextStep:
+    deliver = shlex.join([COMMAND, "deliver", table.split("/", 1)[1], str(first)])
+    return NextStep(
+        "Nothing is wrong here: it is computed once it comes. Ask whoever delivers it, or hand a file over.",
+        (f"{deliver} <file>", f"{COMMAND} operate"),
+    )
+
+
 def _unblocking(cause: Cause | None) -> NextStep:
     if cause is None:
         return NextStep("Heal what the reason names; the rest follows by itself.", (f"{COMMAND} plan",))
     named = f"{cause.table} {_days(cause.first, cause.last)}"
     if cause.state is None:
         return NextStep(f"Look at {named} and heal it; the rest follows by itself.", (f"{COMMAND} plan",))
-    if cause.state is DayState.IN_WORK:
-        return NextStep(f"Wait for the run that is computing {named}; the rest follows by itself.")
+    if cause.state in (DayState.IN_WORK, DayState.LATE):
+        awaited = f"{named}, which is late" if cause.state is DayState.LATE else f"the run that is computing {named}"
+        return NextStep(f"Wait for {awaited}; the rest follows by itself.")
     if cause.state in ATTENTION:
         return NextStep(f"Heal {named} ({cause.state.label}); the rest follows by itself.")
     if cause.state is DayState.NOT_ASKED:
@@ -521,8 +535,20 @@ def _phrase(report: StatusReport, state: DayState, troubled: Sequence[Cell]) -> 
         else:
             by = f" by {next(iter(causes))}" if len(causes) == 1 and None not in causes else ""
         return f"{amount} blocked{by}"
-    if state is DayState.STALE:
-        return f"{amount} stale"
+    if state is DayState.LATE:
+        return _phrase_of_late(cells, amount)
+    return f"{amount} stale" if state is DayState.STALE else _phrase_of_warned(cells)
+
+
+def _phrase_of_late(cells: Sequence[Cell], amount: str) -> str:
+    roots = {TableDay(cell.table, cell.day) for cell in cells if cell.cause is None}
+    if len(roots) == 1 and len(cells) > 1:
+        waits = f"{len(cells) - 1} {'table waits' if len(cells) == 2 else 'tables wait'}"
+        return f"{next(iter(roots))} is late, {waits} for it"
+    return f"{amount} late"
+
+
+def _phrase_of_warned(cells: Sequence[Cell]) -> str:
     decisions = "1 decision rests" if len(cells) == 1 else f"{len(cells)} decisions rest"
     return f"{decisions} on what has changed since"
 

@@ -38,6 +38,7 @@ PAINTS: Mapping[DayState, Paint] = {
     DayState.IN_WORK: Paint("#7cc4ee", "#06334f"),
     DayState.WARNED: Paint("#f7e25a", "#443c00"),
     DayState.STALE: Paint("#ee9a00", "#2e1d00"),
+    DayState.LATE: Paint("#9d7fc0", "#1c0f2e"),
     DayState.BLOCKED: Paint("#5d4a86", "#ffffff"),
     DayState.RED: Paint("#c22f00", "#ffffff"),
 }
@@ -46,6 +47,7 @@ LEGEND = (
     DayState.EMPTY,
     DayState.RED,
     DayState.BLOCKED,
+    DayState.LATE,
     DayState.STALE,
     DayState.WARNED,
     DayState.IN_WORK,

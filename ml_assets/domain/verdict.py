@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+BLOCKED, LATE = "blocked", "late"
+"""What a day is that was not judged: something it needs is refused or missing, or has not been delivered yet."""
+
 DAY_CHECK = "rows_and_nulls"
 """The name of the check that every asset has, and that shows the verdict on each of its days."""
 
@@ -51,3 +54,14 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         limits=limits,
         notes=tuple(note for verdict in joined for note in verdict.notes),
     )
+
+
+def said(state: str, why: str) -> str:
+    """The reason of a day that stands refused in a state: red, or not judged for want of something (blocked, late)."""
+    return f"{state}: {why}" if state in (BLOCKED, LATE) else why
+
+
+def why_not(reason: str) -> tuple[str, str]:
+    """The state that a reason begins with, "" for none: a day was not judged, for want of something; and why."""
+    state, _, why = reason.partition(": ")
+    return (state, why) if state in (BLOCKED, LATE) else ("", reason)
