@@ -130,10 +130,7 @@ def parser() -> argparse.ArgumentParser:
     repair.add_argument("last", nargs="?", help="last day, included; the first day when left out")
     status = commands.add_parser("status", help="show how the last five weeks stand, and what to do about it")
     status.add_argument("--html", type=Path, metavar="FILE", help="write it as one self-contained page instead")
-    retrain = commands.add_parser("retrain", help="train a model for a day although no trigger fired")
-    retrain.add_argument("model")
-    retrain.add_argument("day", help="YYYY-MM-DD")
-    retrain.add_argument("--reason", required=True, help="why; it is recorded as the day's decision")
+    _add_deciding(commands)
     _add_looking_back(commands)
     upkeep = commands.add_parser("upkeep", help="delete files of the lake that no record and no recent reader needs")
     upkeep.add_argument("--keep-hours", type=int, default=KEEP_HOURS, help="how long every version stays readable")
@@ -162,6 +159,23 @@ def _add_looking_back(commands: Any) -> None:
     scores.add_argument("--as-of", metavar="INSTANT", help="with its offset (2013-06-12T09:00:00-04:00); else now")
     scores.add_argument("--out", type=Path, metavar="FILE", help="write all scores, in the form that its name says")
     scores.add_argument("--json", action="store_true", help="print the scores as JSON lines")
+
+
+def _add_deciding(commands: Any) -> None:
+    retrain = commands.add_parser("retrain", help="train a model for a day although no trigger fired")
+    retrain.add_argument("model")
+    retrain.add_argument("day", help="YYYY-MM-DD")
+    retrain.add_argument("--reason", required=True, help="why; it is recorded as the day's decision")
+    intervene = commands.add_parser("intervene", help="decide as a person who serves from a day on")
+    intervene.add_argument("action", choices=("pin", "unpin", "rollback", "approve", "refuse"))
+    intervene.add_argument("model")
+    intervene.add_argument("day", help="from which day on, YYYY-MM-DD")
+    intervene.add_argument("--version", default="", help="which model; rollback and unpin find it by themselves")
+    intervene.add_argument("--by", required=True, help="the name of who decides")
+    intervene.add_argument("--reason", required=True, help="why; both are recorded on the day")
+    intervene.add_argument(
+        "--accept-changed-features", action="store_true", help="although its features are computed otherwise by now"
+    )
 
 
 def _add_check(commands: Any) -> None:
@@ -430,6 +444,26 @@ def _retrain(chosen: argparse.Namespace) -> int:
     return _told(f"retrain {chosen.model} {day}", report, began)
 
 
+def _intervene(chosen: argparse.Namespace) -> int:
+    from ml_assets.launch import parse_days
+    from ml_assets.repair import repair
+
+    began = time.monotonic()
+    day, launcher = parse_days(chosen.day, None).start, _launcher()
+    request = {
+        "action": chosen.action,
+        "model_version": chosen.version,
+        "by": chosen.by,
+        "reason": chosen.reason,
+        "accept_changed_features": chosen.accept_changed_features,
+    }
+    launcher.intervene(chosen.model, day, request)
+    console = _console()
+    console.print(f"{chosen.action} of {chosen.model} from {day} on, by {chosen.by}: on record.", highlight=False)
+    report = repair(launcher, [], None, lambda line: console.print(line, highlight=False, soft_wrap=True))
+    return _told(f"{chosen.action} {chosen.model} {day}", report, began)
+
+
 def _reproduce(chosen: argparse.Namespace) -> int:
     from ml_assets.launch import parse_days
     from ml_assets.reproduce import reproduce
@@ -552,6 +586,7 @@ COMMANDS = {
     "demo": _demo,
     "explain": _explain,
     "init": _init,
+    "intervene": _intervene,
     "operate": _operate,
     "plan": _plan,
     "pull": _pull,

@@ -18,7 +18,7 @@ from resources.home import Home
 from resources.mlflow_store import MlflowStore
 from resources.project import this_project
 from resources.settings import prepare_process
-from sensors import due_sensor, in_step_sensor, retrain_job, retrain_sensor, status_assets
+from sensors import due_sensor, in_step_sensor, intervene_job, retrain_job, retrain_sensor, status_assets
 
 
 def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
@@ -28,7 +28,7 @@ def build_defs(catalog: Catalog, resources: Mapping[str, Any]) -> Definitions:
     declared = [stage_asset(stage, spec, catalog) for stage in stages() for spec in getattr(catalog, stage.of).values()]
     return Definitions(
         assets=[*declared, *status_assets(graph)],
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), *(intervene_job(name, each.calendar.owners) for name, each in catalog.models.items())],
         sensors=[
             *([retrain_sensor(jobs)] if jobs else []),
             *([in_step_sensor(graph)] if graph.assets else []),

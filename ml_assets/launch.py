@@ -153,6 +153,18 @@ class Launcher:
         }
         return _in_process(job, self.instance, partition_key=key_of_day(day), tags=tags, run_config=config)
 
+    def intervene(self, model: str, day: date, request: Mapping[str, object]) -> RunReport:
+        """Records what a person decides about who serves from a day on; what follows of it is the planner's."""
+        if model not in self.catalog.models:
+            raise CatalogError(f"no model is named {model!r}; there are {', '.join(sorted(self.catalog.models))}.")
+        table = f"interventions/{model}"
+        days = DayRange(day, date.fromordinal(day.toordinal() + 1))
+        self.check_calendar(self.known_asset(table), days)
+        config = {**QUIET, "ops": {"__".join(table.split("/")): {"config": dict(request)}}}
+        tags = {**self.owner.tags, **range_tags(days, cause=f"{request['action']} by {request['by']}", by=COMMAND_LINE)}
+        job = self.defs.resolve_implicit_global_asset_job_def()
+        return _in_process(job, self.instance, asset_selection=[self.known_asset(table)], tags=tags, run_config=config)
+
     def known_asset(self, name: str) -> AssetKey:
         """The key of an asset named `<stage>/<name>`; CatalogError names the stage's, or the stages."""
         if name not in self.graph.assets:

@@ -1,6 +1,6 @@
 """Carries decisions to train over to training: the one place where the asset graph is open.
 
-What belongs here: finding decisions nobody acted on, the retrain job. What does not: deciding
+What belongs here: finding decisions nobody acted on, the jobs that people launch. What does not: deciding
 (`retrain_decisions` did).
 """
 
@@ -42,6 +42,17 @@ def retrain_job(model: str, owners: Sequence[str] = ()) -> UnresolvedAssetJobDef
         name=f"retrain_{model}",
         selection=AssetSelection.assets(*(AssetKey([stage, model]) for stage in TRAINING_STAGES)),
         description=f"Trains {model} for one day. Give a reason to ask for it although no trigger fired.",
+        owners=list(owners) or None,
+    )
+
+
+def intervene_job(model: str, owners: Sequence[str] = ()) -> UnresolvedAssetJobDefinition:
+    """The job in which a person decides who serves from a day on; the days after it follow by themselves."""
+    return define_asset_job(
+        name=f"intervene_{model}",
+        selection=AssetSelection.assets(AssetKey(["interventions", model])),
+        description=f"Pin a model as {model} from one day on, end a pin, roll back, approve or refuse a promotion: "
+        "choose the day and fill in action, by and reason.",
         owners=list(owners) or None,
     )
 

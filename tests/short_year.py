@@ -57,6 +57,7 @@ FEATURES = [
 ]
 OUTCOMES = ["outcomes/disrupted"]
 TRAINING = ["training_sets/disruption", "models/disruption"]
+INTERVENTIONS = ["interventions/disruption"]
 SERVING = [
     "champions/disruption",
     "calibrators/disruption",
@@ -65,8 +66,8 @@ SERVING = [
 ]
 REPORTS = ["performance_reports/disruption"]
 RETRAIN = ["retrain_decisions/disruption"]
-ASSETS = [*SOURCES, *FEATURES, *OUTCOMES, *RETRAIN, *TRAINING, *SERVING, *REPORTS]
-DECISIONS = [*RETRAIN, *TRAINING, "champions/disruption", "calibrators/disruption"]
+ASSETS = [*SOURCES, *FEATURES, *OUTCOMES, *RETRAIN, *TRAINING, *INTERVENTIONS, *SERVING, *REPORTS]
+DECISIONS = [*RETRAIN, *TRAINING, *INTERVENTIONS, "champions/disruption", "calibrators/disruption"]
 FACTS = [asset for asset in ASSETS if asset not in DECISIONS]
 # What a champion and its reports rest on of a day, decisions to train apart.
 CHAIN = [asset for asset in ASSETS if asset not in RETRAIN]

@@ -43,7 +43,11 @@ def test_the_graph_is_open_at_one_place_and_at_a_days_own_yesterday() -> None:
     assert hidden == {
         (f"{stage}/{model}", f"{read}/{model}")
         for model in ("disruption", "repurchase")
-        for stage, read in (("training_sets", "retrain_decisions"), ("champions", "champions"))
+        for stage, read in (
+            ("training_sets", "retrain_decisions"),
+            ("champions", "champions"),
+            ("interventions", "interventions"),
+        )
     }
 
 
@@ -131,6 +135,8 @@ def test_every_stored_column_is_described(replayed: Platform) -> None:
 
 def test_jobs_and_sensors() -> None:
     assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {
+        "intervene_disruption",
+        "intervene_repurchase",
         "retrain_disruption",
         "retrain_repurchase",
     }

@@ -20,7 +20,7 @@ import pytest
 from dagster import DagsterInstance
 from short_year import CORRECTED, SECOND_TRAINING, Platform, opened, short_catalog
 from test_bad_days import with_an_empty_column
-from ui_session import GraphQLError, UiSession, served
+from ui_session import PATIENCE_S, GraphQLError, UiSession, served
 
 from ml_assets.assets import declared_graph
 from ml_assets.checks import CHECK_NAME
@@ -165,8 +165,14 @@ def test_one_day_of_one_asset_and_the_rest_heals(home: Home) -> None:
 
 def test_a_decision_that_is_kept_says_on_its_day_what_has_changed(home: Home) -> None:
     """The day is in the window of the training after it, of which Dagster knows nothing."""
-    said = str(home.session.day_detail(TRAINING_SETS, str(SECOND_TRAINING))["events"])
-    assert "it rests on have changed since" in said
+    home.session.until(
+        "a word on the decision's day, told once nothing is at work",
+        lambda: (
+            "it rests on have changed since"
+            in str(home.session.day_detail(TRAINING_SETS, str(SECOND_TRAINING))["events"])
+        ),
+        PATIENCE_S,
+    )
 
 
 def test_one_day_of_everything_downstream_in_one_run(home: Home) -> None:

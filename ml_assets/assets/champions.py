@@ -14,8 +14,9 @@ from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
 from ml_assets.domain.held_out import opponent_of
+from ml_assets.domain.interventions import INTERVENTIONS, asked_on, pins_of
 from ml_assets.domain.local_days import DAY
-from ml_assets.domain.promotion import CHAMPIONS, NOBODY, Attempt, Champion, fold_champions, gate
+from ml_assets.domain.promotion import CHAMPIONS, NOBODY, Attempt, Champion, Rulings, fold_champions, gate, serve
 from ml_assets.domain.serving import JUDGED, REFIT, Stored, scored
 from ml_assets.domain.slices import GATE
 from ml_assets.domain.specs import Catalog, ModelSpec
@@ -33,14 +34,17 @@ def _body(model: ModelSpec, _: Catalog) -> Body:
         pending = {
             day: why for stage in ("models", "training_sets") for day, why in ready.inputs[stage].refused.items()
         }
+        said = ready.inputs["interventions"]
+        rows = said.rows.collect() if said.filled else pl.DataFrame(schema=INTERVENTIONS)
+        rulings = Rulings(pins_of(rows), asked_on(rows), approval=model.approval)
         attempts: dict[date, Attempt] = {}
         serving = NOBODY
         for day in days:
             serving = before.get(day, serving)
             if day in ready.inputs["models"].filled:
                 attempts[day] = _attempt(model, ready, day, serving)
-                serving = attempts[day].challenger if attempts[day].verdict.passed else serving
-        rows = fold_champions(before, days, attempts, pending)
+            serving = serve(day, serving, attempts.get(day), rulings).champion
+        rows = fold_champions(before, days, attempts, pending, rulings)
         return DayBatch(
             rows=rows, verdicts=judge_days(rows, days, LIMITS), blocked=blocked, notes=notes_of(rows, SHOWN)
         )
@@ -110,14 +114,15 @@ STAGE = Stage(
         "before": Read(f"champions/{model.name}", window_before(1), edge=False),
         "training_sets": Read(f"training_sets/{model.name}", same_days(), follows=True),
         "models": Read(f"models/{model.name}", same_days(), follows=True),
+        "interventions": Read(f"interventions/{model.name}", same_days(), follows=True),
         "any_model": Read(f"models/{model.name}", same_days(), by_version=True),
     },
-    code_version=lambda model, _: fingerprint(model.gate),
+    code_version=lambda model, _: fingerprint(model.gate, *([model.approval] if model.approval else [])),
     body=_body,
     kinds=frozenset({"deltalake"}),
     columns=lambda _model, _catalog: {
         "model_version": "the model that serves the day; null before the first champion",
-        "decision": "first, promoted, rejected, keep, pending or none",
+        "decision": "first, promoted, rejected, held, approved, pinned, keep, pending or none",
         "reason": "why",
         "evidence": "what the gate measured, as JSON",
     },

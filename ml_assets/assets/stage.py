@@ -121,6 +121,11 @@ class Wish(Config):
         default=False, description="Decide the days of this run anew, although a decision is on record for them."
     )
 
+    @property
+    def asks(self) -> bool:
+        """Whether decisions on record are decided anew."""
+        return self.anew
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
@@ -200,7 +205,7 @@ def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
 
     def compute(context: AssetExecutionContext, wish: Wish) -> Iterator[Any]:
         run = days_between(context.partition_keys)
-        step = Step(stage, declared, context, run, anew=wish.anew)
+        step = Step(stage, declared, context, run, anew=wish.asks)
         with noted():
             yield from stage.before(step, wish)
             computed = step.computed(body, columns)

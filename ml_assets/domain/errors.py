@@ -29,6 +29,10 @@ class ScoringError(MlAssetsError, ValueError):
     """Rows that cannot be scored as they were given."""
 
 
+class InterventionError(MlAssetsError, ValueError):
+    """A person's decision that cannot be carried out as it was given."""
+
+
 class RehearsalError(MlAssetsError):
     """A declaration's function fails on events that it must be able to take."""
 

@@ -6,13 +6,15 @@ What does not: scoring the gate's rows, reading artefacts (`ml_assets/assets`).
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 
 from ml_assets.domain.evaluation import brier, evaluate, paired_bootstrap
+from ml_assets.domain.interventions import UNPINNED, Action, Intervention, Pin
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import GateLimits
 from ml_assets.domain.verdict import Verdict
@@ -29,7 +31,7 @@ class Champion:
 
 NOBODY = Champion(None)
 # What champions say of a day on which training was tried.
-ATTEMPTED = ("first", "promoted", "rejected", "pending")
+ATTEMPTED = ("first", "promoted", "rejected", "held", "pending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,33 @@ CHAMPIONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Rulings:
+    """What people decided: the model pinned on each day, what was asked on it, whether promotions need an approval."""
+
+    pins: Mapping[date, Pin] = field(default_factory=lambda: MappingProxyType({}))
+    asked: Mapping[date, Intervention] = field(default_factory=lambda: MappingProxyType({}))
+    approval: bool = False
+
+
+NO_RULINGS = Rulings()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who serves a day, what was decided and why."""
+
+    champion: Champion
+    decision: str
+    reason: str
+
+
 def fold_champions(
-    before: Mapping[date, Champion], days: Iterable[date], attempts: Mapping[date, Attempt], pending: Mapping[date, str]
+    before: Mapping[date, Champion],
+    days: Iterable[date],
+    attempts: Mapping[date, Attempt],
+    pending: Mapping[date, str],
+    rulings: Rulings = NO_RULINGS,
 ) -> pl.DataFrame:
     """One row a day: who serves it and why, carried forward from the day before.
 
@@ -110,18 +137,11 @@ def fold_champions(
     rows = []
     serving = NOBODY
     for day in days:
-        serving = before.get(day, serving)
-        attempt = attempts.get(day)
-        if attempt is not None:
-            serving, decision, reason = _after(serving, attempt)
-            evidence = json.dumps(dict(attempt.verdict.measured), sort_keys=True)
-        elif day in pending:
-            decision, reason, evidence = "pending", f"training was decided and refused: {pending[day]}", "{}"
-        elif serving == NOBODY:
-            decision, reason, evidence = "none", "no champion yet", "{}"
-        else:
-            decision, reason, evidence = "keep", "nothing was trained for this day", "{}"
-        rows.append((day, serving.model_version, decision, reason, evidence))
+        served = serve(day, before.get(day, serving), attempts.get(day), rulings, pending.get(day))
+        serving = served.champion
+        measured = attempts[day].verdict.measured if day in attempts else {}
+        evidence = json.dumps(dict(measured), sort_keys=True)
+        rows.append((day, serving.model_version, served.decision, served.reason, evidence))
     return pl.DataFrame(
         rows,
         schema=CHAMPIONS,
@@ -129,14 +149,41 @@ def fold_champions(
     )
 
 
-def _after(serving: Champion, attempt: Attempt) -> tuple[Champion, str, str]:
+def serve(
+    day: date, serving: Champion, attempt: Attempt | None, rulings: Rulings, pending: str | None = None
+) -> Served:
+    """Who serves a day after `serving`: a pinned model first, then one that a person approves, then what the gate says.
+
+    Where promotions need an approval, one that passed the gate is held until a person decides.
+    """
+    said = None if attempt is None else _after(serving, attempt)
+    pin, asked = rulings.pins.get(day, UNPINNED), rulings.asked.get(day)
+    if pin.version is not None:
+        tried = "" if said is None else f"; what was trained on the day: {said.decision}, {said.reason}"
+        return Served(Champion(pin.version), "pinned", f"{pin.why}{tried}")
+    if asked is not None and asked.action == Action.approve:
+        return Served(Champion(asked.model_version), "approved", f"approved by {asked.by}: {asked.reason}")
+    if said is not None and rulings.approval and said.champion != serving:
+        return Served(serving, "held", f"{said.champion.model_version} passed the gate and waits for an approval")
+    return said or Served(serving, *_nothing_tried(serving, asked, pending))
+
+
+def _nothing_tried(serving: Champion, asked: Intervention | None, pending: str | None) -> tuple[str, str]:
+    if pending is not None:
+        return "pending", f"training was decided and refused: {pending}"
+    if asked is not None and asked.action == Action.refuse:
+        return "keep", f"{asked.model_version} was refused by {asked.by}: {asked.reason}"
+    return ("none", "no champion yet") if serving == NOBODY else ("keep", "nothing was trained for this day")
+
+
+def _after(serving: Champion, attempt: Attempt) -> Served:
     if not attempt.verdict.passed:
-        return serving, "rejected", "; ".join(attempt.verdict.reasons)
+        return Served(serving, "rejected", "; ".join(attempt.verdict.reasons))
     if serving == NOBODY:
-        return attempt.challenger, "first", "the first champion passed the absolute limits"
+        return Served(attempt.challenger, "first", "the first champion passed the absolute limits")
     if serving == attempt.challenger:
-        return serving, "keep", "the candidate is the serving champion"
-    return attempt.challenger, "promoted", "the challenger is no worse than the champion at the gate"
+        return Served(serving, "keep", "the candidate is the serving champion")
+    return Served(attempt.challenger, "promoted", "the challenger is no worse than the champion at the gate")
 
 
 def _segment_reasons(

@@ -359,8 +359,8 @@ class ModelSpec:
     `train_days` the first of them begins with the calendar. What is fitted on `train` is judged on `gate`; when it
     passes and `refit` is set, the same candidate fitted on all of the slices serves. A champion older than
     `max_age_days` is a reason to train, and so is a day of its `schedule`. `calibration` None serves the score as it
-    is. `plausible_roc_auc` is the best that a person can believe of it: above it `ml-assets check` takes its features
-    for a leak.
+    is. With `approval` what passes the gate is held until a person approves of it. `plausible_roc_auc` is the best that
+    a person can believe of it: above it `ml-assets check` takes its features for a leak.
     """
 
     name: str
@@ -386,6 +386,7 @@ class ModelSpec:
     cool_down_days: int = 14
     max_age_days: int | None = None
     refit: bool = True
+    approval: bool = False
     calibration: Calibration | None = Calibration()
     plausible_roc_auc: float = 0.97
 
