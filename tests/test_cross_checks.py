@@ -153,7 +153,21 @@ WRONG = {
     ),
     "a label that is text": (
         with_outcome(compute=lambda parcels: toy.late(parcels).with_columns(pl.col("label").cast(pl.String))),
-        "outcome 'late': its label is String, wanted a number that is 0 or 1: cast it to Int8.",
+        "outcome 'late': its label is String, one of several classes; models here give the probability of a yes: ",
+        "declare an outcome and a model a class, (kind == 'a').cast(pl.Int8).",
+    ),
+    "a label that is a quantity": (
+        with_outcome(compute=lambda parcels: toy.late(parcels).with_columns(pl.col("label").cast(pl.Float64))),
+        "outcome 'late': its label is Float64, a quantity; models here give the probability of a yes, not a number: ",
+        "(amount >= 100).cast(pl.Int8)",
+    ),
+    "a label that is a day": (
+        with_outcome(compute=lambda parcels: toy.late(parcels).with_columns(label=pl.col("event_time").dt.date())),
+        "outcome 'late': its label is Date, wanted 0 or 1: cast it to Int8.",
+    ),
+    "a segment for every value of a fraction": (
+        with_gate(segments=("pace__mean_delay",)),
+        "model 'delay', segments of its gate: pace__mean_delay is Float64, wanted a text, a boolean or an integer",
     ),
     "an outcome without a key": (
         with_outcome(compute=lambda parcels: toy.late(parcels).drop("row_key")),
@@ -216,6 +230,11 @@ def test_a_calendar_that_cannot_be_is_refused(changes: dict[str, Any], said: str
 
 
 @pytest.mark.parametrize(
+    "other",
+    [{"timezone": "Asia/Tokyo"}, {"end_day": None}, {"first_day": toy.SHAPE.first_day - timedelta(days=7)}],
+    ids=["another zone", "without an end", "from other days on"],
+)
+@pytest.mark.parametrize(
     ("kind", "name", "spec", "said"),
     [
         ("features", "gauge", GROUPS["gauge"], "feature group 'gauge': its calendar 'parcels' is not the calendar"),
@@ -224,9 +243,28 @@ def test_a_calendar_that_cannot_be_is_refused(changes: dict[str, Any], said: str
     ],
     ids=["group", "outcome", "model"],
 )
-def test_declarations_of_different_days_are_refused(kind: str, name: str, spec: Any, said: str) -> None:
-    elsewhere = replace(spec, calendar=replace(spec.calendar, timezone="Asia/Tokyo"))
-    assert said in message_of(lambda: toy.catalog(**{kind: {name: elsewhere}}))
+def test_declarations_of_different_days_are_refused(
+    kind: str, name: str, spec: Any, said: str, other: dict[str, Any]
+) -> None:
+    """Another zone failed in the run, days that the other does not have gave nulls in silence."""
+    elsewhere = replace(spec, calendar=replace(spec.calendar, **other))
+    message = message_of(lambda: toy.catalog(**{kind: {name: elsewhere}}))
+    assert said in message
+    assert "wanted one and the same" in message
+
+
+def test_a_model_over_groups_of_another_calendar_is_refused_whichever_of_them_it_is() -> None:
+    """The group and its source agree with one another, and not with the model."""
+    there = replace(SOURCE.calendar, timezone="Asia/Tokyo")
+    message = message_of(
+        lambda: toy.catalog(
+            sources={"gauges": replace(toy.source("gauges"), calendar=there)},
+            features={"gauge": replace(GROUPS["gauge"], calendar=there)},
+        )
+    )
+    assert message.startswith(
+        "model 'delay': its calendar 'parcels' is not the calendar 'parcels' of feature group 'gauge'"
+    )
 
 
 # --- types ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.catalog.calendars import FLIGHTS
 from ml_assets.catalog.outcomes.disrupted import OUTCOME
-from ml_assets.domain.labels import labels_by_known_day, refused_by_day
+from ml_assets.domain.labels import judge_label_days, labels_by_known_day, refused_by_day
 from ml_assets.domain.local_days import DAY, local_day, within
 
 LAG = 3
@@ -47,6 +47,22 @@ def test_they_are_counted_by_day():
     found = labels_by_known_day(SPEC, labels(9, 8, 1, -1))
     days = [NOON.date(), NOON.date() + timedelta(days=LAG), date(2024, 5, 1)]
     assert refused_by_day(found, days) == {days[1]: 2}
+
+
+def test_a_day_with_a_label_that_is_no_yes_or_no_is_red_and_no_other():
+    """A count, or a class's number, used to pass until the first training."""
+    rows = labels_by_known_day(SPEC, labels(0, 1, 1).with_columns(label=pl.Series([1, 0, 7]))).rows
+    days = [NOON.date(), NOON.date() + timedelta(days=1)]
+    verdicts = judge_label_days(SPEC, rows, days)
+    assert [verdicts[day].passed for day in days] == [True, False]
+    assert verdicts[days[1]].reasons == (
+        "1 labels are neither 0 nor 1, first 7 of 'row 2': give 1 for what the model is to predict",
+    )
+
+
+def test_a_yes_or_no_passes_as_a_boolean_too():
+    rows = labels_by_known_day(SPEC, labels(0, 0).with_columns(pl.col("label").cast(pl.Boolean))).rows
+    assert judge_label_days(SPEC, rows, [NOON.date()])[NOON.date()].passed
 
 
 PARCELS = toy.ingested()["parcels"].rows

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
+import polars as pl
 import toy_catalog as toy
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from rehearsed import rehearsed
+
+from ml_assets.domain.specs import FeatureGroupSpec, ModelSpec
 
 HOUR, A_DAY = timedelta(hours=1), timedelta(days=1)
 # Zones whose clocks change at other hours, or never, with a day shortly before they do.
@@ -54,6 +57,55 @@ def shapes(draw: st.DrawFn) -> toy.Shape:
         accounts_a_day=draw(st.sampled_from((0.2, 1.0, 6.0))),
         account_max_age=draw(st.one_of(st.none(), ages)),
     )
+
+
+@st.composite
+def other_models(draw: st.DrawFn, shape: toy.Shape) -> dict[str, ModelSpec]:
+    """A second model over the same groups, asked at another time, of other features of them: whole groups or not."""
+    features = draw(st.lists(st.sampled_from(shape.features), min_size=2, unique=True).map(tuple))
+    lead = draw(hours(1.5, 40))
+    return {
+        "other": replace(
+            toy.model(shape),
+            name="other",
+            prediction_lead=lead,
+            features=("parcel.depot", *(name for name in features if name != "parcel.depot"), "parcel.kilos"),
+            # A boolean and an integer may be categories too; a decimal is a number.
+            categorical=tuple(
+                name
+                for name in ("parcel.depot", "account.tier", "parcel.express", "roster.planned")
+                if name in {*features, "parcel.depot"}
+            ),
+        )
+    }
+
+
+def with_kilos(shape: toy.Shape) -> FeatureGroupSpec:
+    """The parcels, with their weight as a decimal."""
+    kilos = (pl.col("grams") / 1000).cast(pl.Decimal(8, 3)).alias("kilos")
+    group = toy.groups(shape)["parcel"]
+    return replace(
+        group, values=(*group.values, "kilos"), compute=lambda events: group.compute(events).with_columns(kilos)
+    )
+
+
+@settings(
+    max_examples=4,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(drawn=shapes().flatmap(lambda shape: st.tuples(st.just(shape), other_models(shape))))
+def test_two_models_that_share_features_keep_every_promise_each(drawn: tuple[toy.Shape, dict[str, ModelSpec]]) -> None:
+    shape, models = drawn
+    kept = rehearsed(shape, days=2, models=models, features={"parcel": with_kilos(shape)})
+    proofs = list(kept.proofs())
+    assert [(proof.name, str(proof.findings[0])) for proof in proofs if proof.findings] == []
+    assert {"predictions/delay", "predictions/other"} <= {proof.subject for proof in proofs}
+    toy.extracts.cache_clear()
+    toy.ingested.cache_clear()
 
 
 @settings(

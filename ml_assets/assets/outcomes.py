@@ -7,10 +7,9 @@ import polars as pl
 
 from ml_assets.assets.stage import Body, Ready, Stage
 from ml_assets.domain.code import code_fingerprint
-from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
 from ml_assets.domain.declared import Nature, Read
-from ml_assets.domain.labels import LABEL_COLUMNS, labels_by_known_day, refused_by_day
+from ml_assets.domain.labels import LABEL_COLUMNS, judge_label_days, labels_by_known_day, refused_by_day
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import Catalog, OutcomeSpec
 from partitions import trailing_days
@@ -18,7 +17,6 @@ from partitions import trailing_days
 
 def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
     calendar = outcome.calendar
-    limits = DayLimits(min_rows=outcome.min_rows, key=("row_key",), required=tuple(LABEL_COLUMNS))
 
     def body(ready: Ready) -> DayBatch:
         labels = labels_by_known_day(outcome, ready.inputs[outcome.source].rows)
@@ -30,7 +28,7 @@ def _body(outcome: OutcomeSpec, _: Catalog) -> Body:
         refused = refused_by_day(labels, ready.days)
         return DayBatch(
             rows=rows,
-            verdicts=judge_days(rows, judged, limits, hollow=ready.hollow),
+            verdicts=judge_label_days(outcome, rows, judged, ready.hollow),
             empty=past_events,
             quarantined=labels.refused.filter(inside),
             notes={day: {"labels refused": f"{number}, in quarantine"} for day, number in refused.items()},

@@ -18,7 +18,7 @@ from polars.exceptions import PanicException
 
 from ml_assets.domain.contracts import joint_checks
 from ml_assets.domain.errors import CatalogError, StorageError
-from ml_assets.domain.feature_types import unfit_features
+from ml_assets.domain.feature_types import CATEGORIES, unfit_features
 from ml_assets.domain.ingestion import EVENT_TIME, delivered_types, event_types, misfits, told_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.specs import (
@@ -34,9 +34,20 @@ from ml_assets.domain.specs import (
 from ml_assets.domain.stored_types import in_stored_types
 
 INSTANT = pl.Datetime("us", "UTC")
-LABELS = frozenset(
-    {pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.Float32, pl.Float64}
+LABELS = frozenset({pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32})
+# What is asked instead: docs/decisions/yes-or-no.md.
+A_QUANTITY = (
+    "a quantity; models here give the probability of a yes, not a number: ask a question of it, "
+    "(amount >= 100).cast(pl.Int8), or cast what is 0 or 1 already to Int8"
 )
+A_CLASS = (
+    "one of several classes; models here give the probability of a yes: declare an outcome and a model a class, "
+    "(kind == 'a').cast(pl.Int8)"
+)
+OTHER_LABELS = {
+    **dict.fromkeys((pl.Float32, pl.Float64, pl.Decimal, pl.Duration), A_QUANTITY),
+    **dict.fromkeys((pl.String, pl.Categorical, pl.Enum), A_CLASS),
+}
 # Columns that the platform itself adds to a group's rows or to a training set's.
 TAKEN = (DAY, EVENT_TIME, "known_at", "prediction_time")
 
@@ -133,7 +144,8 @@ def check_outcome(outcome: OutcomeSpec, catalog: Catalog) -> None:
     given = _given(where, lambda: outcome.compute(_no_events(source)), columns)
     _instants(where, given, (EVENT_TIME, "known_at"))
     if given["label"].base_type() not in LABELS:
-        raise CatalogError(f"{where}: its label is {given['label']}, wanted a number that is 0 or 1: cast it to Int8.")
+        told = OTHER_LABELS.get(given["label"].base_type(), "wanted 0 or 1: cast it to Int8")
+        raise CatalogError(f"{where}: its label is {given['label']}, {told}.")
 
 
 def check_model(model: ModelSpec, catalog: Catalog, types: Mapping[str, Mapping[str, pl.DataType]]) -> None:
@@ -157,11 +169,21 @@ def check_model(model: ModelSpec, catalog: Catalog, types: Mapping[str, Mapping[
         raise CatalogError(f"{where}: {'; '.join(unfit)}.")
     for segment in model.gate.segments:
         known(segment, dict.fromkeys(model.feature_columns), f"{where}, segments of its gate", "feature column")
+        _check_segment(where, segment, dict(zip(model.feature_columns, of_features.values(), strict=True))[segment])
     _same_calendar(where, model.calendar, f"outcome {model.outcome!r}", catalog.outcomes[model.outcome].calendar)
     _check_days(where, model)
     metrics = get_args(get_type_hints(MetricTrigger)["metric"])
     for trigger in model.metric_triggers:
         known(trigger.metric, dict.fromkeys(metrics), f"{where}, trigger {trigger.name!r}", "metric")
+
+
+def _check_segment(where: str, segment: str, dtype: pl.DataType) -> None:
+    # Every value of a fraction would be a segment of its own, too small for the gate to judge.
+    if dtype.base_type() not in CATEGORIES:
+        raise CatalogError(
+            f"{where}, segments of its gate: {segment} is {dtype}, wanted a text, a boolean or an integer: name a "
+            "feature that puts rows into few groups, such as (amount >= 100)."
+        )
 
 
 def _check_entities(

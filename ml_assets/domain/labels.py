@@ -1,17 +1,20 @@
 """Labels, dated by the local day on which they became known.
 
-What belongs here: from an outcome's function to rows of `outcomes/<label>`, and the labels that come too late for it.
+What belongs here: from an outcome's function to rows of `outcomes/<label>`, their verdicts, labels that come too late.
 What does not: what a label is (`ml_assets/catalog/outcomes`), which labels a training set takes (`training_rows.py`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 import polars as pl
 
+from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.local_days import DAY, local_day
 from ml_assets.domain.specs import OutcomeSpec
+from ml_assets.domain.verdict import Verdict, combine
 
 LABEL_COLUMNS = {
     "row_key": "what the label is of",
@@ -61,6 +64,26 @@ def labels_by_known_day(outcome: OutcomeSpec, events: pl.LazyFrame) -> DatedLabe
         pl.struct(*LABEL_COLUMNS).struct.json_encode().alias("payload"),
     )
     return DatedLabels(dated.filter(~late.fill_null(value=False)).select(DAY, *LABEL_COLUMNS), refused)
+
+
+def judge_label_days(
+    outcome: OutcomeSpec, rows: pl.DataFrame, days: Sequence[date], hollow: Mapping[date, str] = MappingProxyType({})
+) -> dict[date, Verdict]:
+    """One verdict a day: rows, nulls and keys within limits, and every label 0 or 1.
+
+    Days that are `hollow` need no rows, with the reason: what they are computed from holds none.
+    """
+    limits = DayLimits(min_rows=outcome.min_rows, key=("row_key",), required=tuple(LABEL_COLUMNS))
+    verdicts = judge_days(rows, days, limits, hollow=hollow)
+    strange = rows.filter(~pl.col("label").cast(pl.Int64).is_in([0, 1]))
+    for (day,), found in strange.partition_by(DAY, as_dict=True).items():
+        first = found.row(0, named=True)
+        reason = (
+            f"{found.height} labels are neither 0 nor 1, first {first['label']} of {first['row_key']!r}: give 1 for "
+            "what the model is to predict"
+        )
+        verdicts[day] = combine([verdicts[day], Verdict(passed=False, reasons=(reason,))])
+    return verdicts
 
 
 def refused_by_day(labels: DatedLabels, days: Collection[date]) -> dict[date, int]:

@@ -210,7 +210,8 @@ class FeatureGroupSpec:
 class OutcomeSpec:
     """A label and the instant it became known.
 
-    `compute` receives the source's events and returns row_key, event_time, known_at and a 0/1 `label`.
+    `compute` receives the source's events and returns row_key, event_time, known_at and a `label` that is 0 or 1, as an
+    integer or a boolean.
     """
 
     name: str
