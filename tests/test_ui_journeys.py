@@ -36,7 +36,7 @@ TRAINING_SETS, CHAMPIONS = "training_sets/disruption", "champions/disruption"
 TICKED = [FLIGHTS, *FEATURES[:5], "outcomes/disrupted", PREDICTIONS]
 # The day of which two files come; the training after it reads it.
 DAY, NEXT = CORRECTED, CORRECTED + timedelta(days=1)
-RETRAINED = date(2013, 3, 24)
+RETRAINED, ROLLED_BACK = date(2013, 3, 24), date(2013, 3, 25)
 CAUSE, DAYS, REASON = "cause", "days", "the timetable changed"
 KILLS, KILLS_A_REPAIR, AT_MOST_S = 20, 10, 3.0
 # Runs die with the code server that started them.
@@ -380,19 +380,12 @@ def test_a_day_that_is_no_partition_is_refused(home: Home) -> None:
     assert home.platform.versions() == before
 
 
-def test_a_retrain_with_a_reason(home: Home, replayed_home: Path, tmp_path: Path) -> None:
-    """The last journey: from here on another model serves, as in a twin that was asked on the command line."""
+def test_a_retrain_with_a_reason(home: Home, tmp_path: Path) -> None:
+    """From here on another model serves, as in a twin that was asked on the command line."""
     home.session.at_rest()
-    path = tmp_path / "twin"
-    # Dagster's own records are at work; the twin keeps its own.
-    shutil.copytree(home.platform.path, path, ignore=lambda at, _: {"dagster"} if Path(at).name == "home" else set())
-    (path / "dagster").mkdir()
+    path = twin_of(home, tmp_path)
     config = {"ops": {TRAINING_SETS.replace("/", "__"): {"config": {"reason": REASON}}}}
-    (job,) = (job for job in home.platform.launcher.defs.resolve_all_job_defs() if job.name.startswith("retrain_"))
-    assets = ["/".join(key.path) for key in job.asset_layer.executable_asset_keys]
-    run = home.session.launch_one_day(assets, str(RETRAINED), config=config, job=job.name)
-    assert home.session.ended_run(run)["status"] == "SUCCESS"
-    home.session.at_rest()
+    launch_job(home, "retrain_", RETRAINED, config)
     decided = home.platform.rows("retrain_decisions/disruption", RETRAINED).row(0, named=True)
     assert (decided["decision"], decided["trigger"]) == ("train", "manual")
     assert REASON in str(home.session.day_detail("retrain_decisions/disruption", str(RETRAINED)))
@@ -400,6 +393,43 @@ def test_a_retrain_with_a_reason(home: Home, replayed_home: Path, tmp_path: Path
         twin.launcher.retrain("disruption", RETRAINED, REASON)
         twin.repair()
         assert home.platform.contents(ASSETS) == twin.contents(ASSETS)
+
+
+def test_a_rollback_with_a_name_and_a_reason(home: Home, tmp_path: Path) -> None:
+    """The last journey: the model of before serves from the day on, and the daemon scores those days anew."""
+    home.session.at_rest()
+    path = twin_of(home, tmp_path)
+    was = home.platform.rows(CHAMPIONS, ROLLED_BACK)["model_version"].item()
+    asked = {"action": "rollback", "by": "Ada", "reason": REASON}
+    launch_job(home, "intervene_", ROLLED_BACK, {"ops": {"interventions__disruption": {"config": asked}}})
+    champion = home.platform.rows(CHAMPIONS, ROLLED_BACK).row(0, named=True)
+    assert champion["decision"] == "pinned"
+    assert champion["model_version"] != was
+    assert REASON in str(home.session.day_detail(CHAMPIONS, str(ROLLED_BACK)))
+    scored = home.platform.rows("predictions/disruption", ROLLED_BACK)["model_version"].unique().to_list()
+    assert scored == [champion["model_version"]]
+    with opened(path) as twin:
+        twin.launcher.intervene("disruption", ROLLED_BACK, asked)
+        twin.repair()
+        assert home.platform.contents(ASSETS) == twin.contents(ASSETS)
+
+
+def twin_of(home: Home, folder: Path) -> Path:
+    """A copy of the home as it is; Dagster's own records are at work, and the copy keeps its own."""
+    path = folder / "twin"
+    shutil.copytree(home.platform.path, path, ignore=lambda at, _: {"dagster"} if Path(at).name == "home" else set())
+    (path / "dagster").mkdir()
+    return path
+
+
+def launch_job(home: Home, begins: str, day: date, config: dict[str, Any]) -> None:
+    """Launches a job for a day from the launchpad and waits until all rests."""
+    jobs = home.platform.launcher.defs.resolve_all_job_defs()
+    (job,) = (job for job in jobs if job.name.startswith(begins))
+    assets = ["/".join(key.path) for key in job.asset_layer.executable_asset_keys]
+    run = home.session.launch_one_day(assets, str(day), config=config, job=job.name)
+    assert home.session.ended_run(run)["status"] == "SUCCESS"
+    home.session.at_rest()
 
 
 def test_nothing_is_left_running(home: Home) -> None:
