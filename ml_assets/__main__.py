@@ -116,14 +116,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("plan", help="print what is out of step, in order, and why; run nothing")
     operate = commands.add_parser("operate", help="bring everything that is due up to date, late deliveries included")
     operate.add_argument("--until", metavar="DAY", help="only the days before this one, YYYY-MM-DD")
-    deliver = commands.add_parser("deliver", help="put a corrected file in the place of what a source delivered")
-    deliver.add_argument("source")
-    deliver.add_argument("day", help="YYYY-MM-DD")
-    deliver.add_argument("file", type=Path, help="in the form of the source's origin, or Parquet")
-    pull = commands.add_parser("pull", help="ask a source's origin anew for days that were delivered before")
-    pull.add_argument("source")
-    pull.add_argument("first", help="first day, YYYY-MM-DD")
-    pull.add_argument("last", nargs="?", help="last day, included; the first day when left out")
+    _add_deliveries(commands)
     repair = commands.add_parser("repair", help="compute days of assets, then all that rests on what changed")
     repair.add_argument("assets", nargs="?", help="<stage>/<name>, several joined by commas; nothing: what is planned")
     repair.add_argument("first", nargs="?", help="first day, YYYY-MM-DD")
@@ -141,6 +134,21 @@ def parser() -> argparse.ArgumentParser:
     loss.add_argument("table", help="<stage>/<name>")
     _add_check(commands)
     return shown
+
+
+def _add_deliveries(commands: Any) -> None:
+    deliver = commands.add_parser("deliver", help="put a corrected file in the place of what a source delivered")
+    deliver.add_argument("source")
+    deliver.add_argument("day", help="YYYY-MM-DD")
+    deliver.add_argument("file", type=Path, help="in the form of the source's origin, or Parquet")
+    kept = commands.add_parser("deliveries", help="show what was delivered for a day, and put an earlier one back")
+    kept.add_argument("source")
+    kept.add_argument("day", help="YYYY-MM-DD")
+    kept.add_argument("--put-back", type=int, metavar="NUMBER", help="make this one the day's extract again")
+    pull = commands.add_parser("pull", help="ask a source's origin anew for days that were delivered before")
+    pull.add_argument("source")
+    pull.add_argument("first", help="first day, YYYY-MM-DD")
+    pull.add_argument("last", nargs="?", help="last day, included; the first day when left out")
 
 
 def _add_looking_back(commands: Any) -> None:
@@ -355,10 +363,12 @@ def _repair(chosen: argparse.Namespace) -> int:
 def _status(chosen: argparse.Namespace) -> int:
     from ml_assets.status_page import status_page
     from ml_assets.status_terminal import TerminalStatus
+    from resources.extracts import Extracts
     from resources.overview import statuses_of, work_of
 
     launcher = _launcher()
-    reports = statuses_of(launcher.lake, launcher.graph, work_of(launcher.instance))
+    extracts = Extracts(launcher.home.extracts)
+    reports = statuses_of(launcher.lake, launcher.graph, work_of(launcher.instance), extracts=extracts)
     console = _console()
     if not reports:
         console.print(
@@ -394,11 +404,18 @@ def _operate(chosen: argparse.Namespace) -> int:
 
 
 def _late_lines(launcher: "Launcher") -> list[str]:
-    """What was due and has not been delivered, a line a day."""
-    from resources.deliveries import late_days
+    """What was due and has not been delivered, and what lies there that events were not made from, a line a day."""
+    from resources.deliveries import changed_extracts, late_days
+    from resources.extracts import Extracts
 
-    sources = launcher.catalog.sources.values()
-    return [f"late: {source.name}: {why}" for source in sources for why in late_days(launcher.lake, source).values()]
+    sources, extracts = launcher.catalog.sources.values(), Extracts(launcher.home.extracts)
+    late = [f"late: {source.name}: {why}" for source in sources for why in late_days(launcher.lake, source).values()]
+    return late + [
+        f"changed: {source.name} of {changed.day}: {changed.why}. Take it in: ml-assets repair events/{source.name} "
+        f"{changed.day}"
+        for source in sources
+        for changed in changed_extracts(extracts, launcher.lake, source.name)
+    ]
 
 
 def _deliver(chosen: argparse.Namespace) -> int:
@@ -432,6 +449,34 @@ def _delivered(
         console.print(f"{name} {day}: {said}.", highlight=False, soft_wrap=True)
     asked = f"{first} {last}" if last else first
     console.print(f"Then compute what rests on it: ml-assets repair events/{name} {asked}", highlight=False)
+    return 0
+
+
+def _deliveries(chosen: argparse.Namespace) -> int:
+    from ml_assets.launch import parse_days
+    from resources.deliveries import kept_deliveries, put_back
+    from resources.extracts import Extracts
+
+    if chosen.put_back is not None:
+        return _delivered(chosen.source, chosen.day, None, lambda *at: put_back(*at, chosen.put_back))
+    days, launcher, console = parse_days(chosen.day, None), _launcher(), _console()
+    launcher.check_calendar(launcher.known_asset(f"events/{chosen.source}"), days)
+    source, extracts = launcher.catalog.sources[chosen.source], Extracts(launcher.home.extracts)
+    kept = kept_deliveries(extracts, source, days.start)
+    if not kept:
+        console.print(f"Nothing was delivered for {chosen.source} of {chosen.day} so far.", highlight=False)
+        return FAILED
+    shown = Table(title=f"what was delivered for {chosen.source} of {chosen.day}, the oldest first")
+    for name in ("", "delivered", "from", "bytes", "SHA-256", "file"):
+        shown.add_column(name, overflow="fold")
+    for each in kept:
+        about = (each.said.get(name, "–") for name in ("at", "from", "size"))
+        number = f"{each.number}{' now' if each.now else ''}"
+        shown.add_row(number, *about, each.said.get("sha256", "")[:12], str(each.file))
+    console.print(shown)
+    console.print(
+        f"Put one back: ml-assets deliveries {chosen.source} {chosen.day} --put-back <number>", highlight=False
+    )
     return 0
 
 
@@ -583,6 +628,7 @@ COMMANDS = {
     "add": _add,
     "check": _check,
     "deliver": _deliver,
+    "deliveries": _deliveries,
     "demo": _demo,
     "explain": _explain,
     "init": _init,

@@ -16,7 +16,7 @@ from ml_assets.launch import Launcher
 from ml_assets.repair import repair
 from ml_assets.replay import Replay
 from partitions import DayRange
-from resources.deliveries import come_by_now, late_days
+from resources.deliveries import changed_extracts, come_by_now, late_days
 from resources.extracts import Extracts
 
 A_DAY = timedelta(days=1)
@@ -33,14 +33,16 @@ class Operated:
 def operate(launcher: Launcher, now: datetime, say: Callable[[str], None], until: date | None = None) -> Operated:
     """What is due at the instant `now` is computed, of the days before `until` if that is given.
 
-    Days whose delivery has come late are computed first and what rests on them is mended, then the days that have
-    become due, in order, one day or many, then whatever else is out of step.
+    Days whose delivery has come late, or anew, are computed first and what rests on them is mended, then the days that
+    have become due, in order, one day or many, then whatever else is out of step.
     """
     sources = launcher.catalog.sources.values()
     extracts = Extracts(launcher.home.extracts)
     for source in sources:
-        for day in come_by_now(extracts, launcher.lake, source):
-            say(f"{source.name} of {day} was delivered late")
+        anew = [each.day for each in changed_extracts(extracts, launcher.lake, source.name) if each.handed_over]
+        late = come_by_now(extracts, launcher.lake, source)
+        for day in sorted({*late, *anew}):
+            say(f"{source.name} of {day} was delivered {'late' if day in late else 'anew'}")
             repair(launcher, [f"events/{source.name}"], DayRange(day, day + A_DAY), say)
     # What an earlier pass was killed over is mended before later days are decided on it.
     repair(launcher, [], None, say)
@@ -52,5 +54,5 @@ def operate(launcher: Launcher, now: datetime, say: Callable[[str], None], until
     if not replay.finished:
         replay.run()
     repair(launcher, [], None, say)
-    late = [(source.name, day) for source in sources for day in late_days(launcher.lake, source)]
-    return Operated(ends, tuple(late))
+    waiting = [(source.name, day) for source in sources for day in late_days(launcher.lake, source)]
+    return Operated(ends, tuple(waiting))

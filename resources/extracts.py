@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, distribution
@@ -17,22 +17,26 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from polars.exceptions import PanicException
+from polars.exceptions import PanicException, PolarsError
 
 from ml_assets.domain.due import expected_by
 from ml_assets.domain.errors import ExtractError, NotDeliveredError, SourceError
-from ml_assets.domain.ingestion import delivered_types, told_of
+from ml_assets.domain.ingestion import DELIVERIES, delivered_types, told_of
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.origins import Archive, DropFolder
 from ml_assets.domain.specs import SourceSpec
 from resources.origins import Delivered, fetched, parquet_rows
 
 NULLS = ["", "NA"]
+SAID = "delivered "
+"""What the names of an extract's own metadata begin with."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadExtracts:
     """The rows of each day as delivered, the unreadable days and why, the hash of each extract that is there.
+
+    `deliveries` is what is known of the delivery of each extract that is there, a row a day (`DELIVERIES`).
 
     `late` are the days for which nothing, or not all, has been delivered yet, with what and until when it is expected.
     A day on which the source does not deliver has no rows.
@@ -42,6 +46,7 @@ class ReadExtracts:
     unreadable: dict[date, str]
     hashes: dict[date, str]
     late: dict[date, str] = field(default_factory=dict)
+    deliveries: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DELIVERIES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,10 @@ class Extracts:
         self.root.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{source.name}-", dir=self.root))
         try:
+            # Not when: a day cut from an archive is the same whenever it is cut.
+            said = {f"{SAID}from": f"{archive.distribution}: {archive.path}", f"{SAID}sha256": archive.sha256}
             for (day,), of_day in rows.partition_by(DAY, as_dict=True).items():
-                of_day.write_parquet(aside / f"{day}.parquet")
+                of_day.write_parquet(aside / f"{day}.parquet", metadata=said)
             aside.chmod(0o755)
             aside.replace(self.root / source.name)
         except OSError:
@@ -122,7 +129,9 @@ class Extracts:
                 unreadable[day] = str(error)
             if (told := extract_hash(path)) is not None:
                 hashes[day] = told
-        return ReadExtracts(rows, unreadable, hashes, late)
+        told_of = [_delivery(self.path(source.name, day), day, told) for day, told in hashes.items()]
+        deliveries = pl.DataFrame(told_of, schema=DELIVERIES, orient="row")
+        return ReadExtracts(rows, unreadable, hashes, late, deliveries)
 
     def _keep(self, source: SourceSpec, day: date) -> None:
         """Keeps what the origin holds for a day that has no extract yet, whole or not at all."""
@@ -150,15 +159,35 @@ def extract_hash(path: Path) -> str | None:
         return None
 
 
+def provenance(extract: Path) -> Mapping[str, str]:
+    """What an extract says of its delivery: when, from where, hash and size of what came; nothing when it does not.
+
+    A damaged extract says nothing.
+    """
+    try:
+        told = pl.read_parquet_metadata(extract)
+    except (PolarsError, PanicException, OSError):
+        return {}
+    return {name.removeprefix(SAID): said for name, said in told.items() if name.startswith(SAID)}
+
+
+def _delivery(extract: Path, day: date, extract_sha256: str) -> tuple[object, ...]:
+    """The row of `DELIVERIES` of an extract."""
+    told = provenance(extract)
+    at = told.get("at")
+    size = int(told["size"]) if "size" in told else None
+    return day, told.get("sha256"), size, at and datetime.fromisoformat(at), told.get("from"), extract_sha256
+
+
 def freeze(delivered: Delivered, path: Path) -> None:
     """Writes a delivery to an extract that is there whole or not at all, and says of itself how it came."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     told = {
-        "delivered at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "delivered from": delivered.where,
-        "delivered sha256": delivered.sha256,
-        "delivered size": str(delivered.size),
+        f"{SAID}at": datetime.now(UTC).isoformat(timespec="seconds"),
+        f"{SAID}from": delivered.where,
+        f"{SAID}sha256": delivered.sha256,
+        f"{SAID}size": str(delivered.size),
     }
     try:
         delivered.rows.write_parquet(aside, metadata=told)

@@ -19,6 +19,7 @@ from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayBatch, DayFrame
 from ml_assets.domain.day_records import GOOD
 from ml_assets.domain.errors import TableUnreadableError
+from ml_assets.domain.ingestion import DELIVERIES
 from ml_assets.domain.local_days import DAY, within
 from ml_assets.domain.planning import DayRecords, day_records
 from ml_assets.domain.stored_types import in_stored_types
@@ -192,6 +193,7 @@ class Lake:
         """
         rows = self._fit(table, batch) if batch.accepted else batch.rows
         self._quarantine(table, batch, metadata)
+        self._deliveries(table, batch, metadata)
         self._refuse(table, batch, read, metadata)
         accepted = batch.accepted
         if not accepted:
@@ -272,6 +274,22 @@ class Lake:
                 commit_metadata={**metadata, **as_metadata(notes, read.reads, batch.delivered)},
             )
 
+    def _deliveries(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
+        """Tells of each day's delivery in `extracts/<source>`; a day of which the same is told there is left alone."""
+        if batch.deliveries is None or batch.deliveries.is_empty():
+            return
+        target = extracts_table(table)
+        told = batch.deliveries.join(self.deliveries(target), on=batch.deliveries.columns, how="anti", nulls_equal=True)
+        if told.height:
+            self.store.replace_days(target, told, sorted(told[DAY]), commit_metadata=metadata)
+
+    def deliveries(self, table: str) -> pl.DataFrame:
+        """What is told of the deliveries that events were made from, a row a day, in day order."""
+        snapshot = self.store.snapshot(extracts_table(table))
+        if snapshot is None:
+            return pl.DataFrame(schema=DELIVERIES)
+        return snapshot.collect(snapshot.scan(date.min, date.max)).select(*DELIVERIES).sort(DAY)
+
     def _quarantine(self, table: str, batch: DayBatch, metadata: Mapping[str, str]) -> None:
         if batch.quarantined is None:
             return
@@ -303,6 +321,11 @@ def _intact(
         if len(inside) == len(days):
             break
     return frozenset(intact)
+
+
+def extracts_table(table: str) -> str:
+    """The table that tells of the deliveries of a source's events."""
+    return f"extracts/{table.split('/', 1)[1]}"
 
 
 def _refusals(table: str) -> str:

@@ -28,6 +28,8 @@ from ml_assets.domain.planning import Plan, plan
 from ml_assets.domain.status import FACTS, DayState, StatusReport, shown_days, status_report
 from ml_assets.domain.verdict import DAY_CHECK
 from partitions import DayRange, day_of_key, key_of_day
+from resources.deliveries import changed_extracts
+from resources.extracts import Extracts
 from resources.lake import Lake
 from resources.run_tags import RANGE_END, RANGE_START
 
@@ -143,8 +145,13 @@ def _shown(instance: DagsterInstance, key: AssetKey, at_work: set[str]) -> _Show
     )
 
 
-def statuses_of(lake: Lake, graph: Graph, work: Iterable[Work], found: Plan | None = None) -> list[StatusReport]:
-    """The status of every calendar that has a day on record: its last five weeks, and all that needs attention."""
+def statuses_of(
+    lake: Lake, graph: Graph, work: Iterable[Work], found: Plan | None = None, extracts: Extracts | None = None
+) -> list[StatusReport]:
+    """The status of every calendar that has a day on record: its last five weeks, and all that needs attention.
+
+    With the extracts, days of which they hold another file than events were made from are among them.
+    """
     found = found or plan_of(lake, graph)
     by_table = {table: lake.record(table) for table in graph.assets}
     under_way = list(work)
@@ -153,6 +160,8 @@ def statuses_of(lake: Lake, graph: Graph, work: Iterable[Work], found: Plan | No
         tables = {asset.table: asset.stage for asset in graph if asset.calendar == calendar}
         frames = [_facts_on_record(table, by_table[table]) for table in tables]
         frames += [_facts_of_plan(found, tables), _facts_of_work(under_way, tables, calendar.first_day)]
+        if extracts:
+            frames.append(_facts_of_extracts(lake, extracts, tables))
         facts = pl.concat(frame.cast(FACTS) for frame in frames if frame.height or frame.width)
         on_record = [last for table in tables if (last := by_table[table][DAY].max()) is not None]
         if not on_record:
@@ -193,6 +202,16 @@ def _facts_of_plan(found: Plan, tables: Mapping[str, str]) -> pl.DataFrame:
         if warning.table in tables
     ]
     return pl.DataFrame([*stale, *warned], schema=FACTS, orient="row")
+
+
+def _facts_of_extracts(lake: Lake, extracts: Extracts, tables: Mapping[str, str]) -> pl.DataFrame:
+    rows = [
+        (table, changed.day, str(DayState.STALE), changed.why)
+        for table, stage in tables.items()
+        if stage == "events"
+        for changed in changed_extracts(extracts, lake, table.split("/", 1)[1])
+    ]
+    return pl.DataFrame(rows, schema=FACTS, orient="row")
 
 
 def _facts_of_work(work: list[Work], tables: Mapping[str, str], first_day: date) -> pl.DataFrame:

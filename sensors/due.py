@@ -6,7 +6,7 @@ What belongs here: when to look, which run to ask for. What does not: which days
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from ml_assets.domain.declared import Graph
 from ml_assets.domain.due import DueRun, due_end, next_due
 from ml_assets.domain.specs import SourceSpec
 from partitions import DayRange
-from resources.deliveries import come_by_now, late_days
+from resources.deliveries import Changed, changed_extracts, come_by_now, late_days
 from resources.delta_io_manager import DEFER_EVENTS
 from resources.extracts import Extracts
 from resources.handles import LakeHandle
@@ -42,10 +42,11 @@ LATE = "it was delivered late"
 
 
 def due_sensor(graph: Graph, sources: Mapping[str, SourceSpec]) -> SensorDefinition:
-    """Launches what has become due of live calendars, one run a calendar at a time, and days that have come late.
+    """Launches what has become due of live calendars, one run a calendar at a time, and days delivered late or anew.
 
-    A tick does nothing when no day has become due, no table has a new version and no late day is waited for. A run that
-    was launched and left its days undone is launched again, up to three times.
+    A tick does nothing when no day has become due, no table has a new version and nothing was delivered that is waited
+    for or is another file than events were made from. A run that was launched and left its days undone is launched
+    again, up to three times.
     """
     selection = AssetSelection.assets(*(AssetKey(table.split("/")) for table in graph.assets))
     live = [calendar for calendar in dict.fromkeys(asset.calendar for asset in graph) if calendar.end_day is None]
@@ -66,6 +67,12 @@ def due_sensor(graph: Graph, sources: Mapping[str, SourceSpec]) -> SensorDefinit
         ends = {calendar.name: due_end(calendar, sources.values(), now) for calendar in live}
         extracts = Extracts(Home(Path(handle.home)).extracts)
         come = [_late(source.name, day) for source in watched for day in come_by_now(extracts, lake, source)]
+        come += [
+            _anew(source, changed)
+            for source in sources
+            for changed in changed_extracts(extracts, lake, source)
+            if changed.handed_over
+        ]
         seen = json.loads(context.cursor) if context.cursor else {}
         spoken_ends = {name: str(end) for name, end in ends.items()}
         if not come and seen.get("ends") == spoken_ends and not lake.moved(seen["versions"], graph.assets):
@@ -85,7 +92,7 @@ def due_sensor(graph: Graph, sources: Mapping[str, SourceSpec]) -> SensorDefinit
             if tries >= MOST_TRIES:
                 waits.append(f"{run.days} was launched {tries} times and is still not on record; see those runs")
                 continue
-            requests.append(_request(run, sign, tries))
+            requests.append(_request(run, sign, tries, come))
         done = {"ends": spoken_ends, "versions": versions} if not wanted else {}
         rest = ["every day that is due is on record", *_waited_for(lake, watched)]
         return SensorResult(
@@ -116,12 +123,17 @@ def _late(source: str, day: date) -> DueRun:
     return DueRun((f"events/{source}",), DayRange(day, day + timedelta(days=1)), LATE)
 
 
-def _request(run: DueRun, sign: str, tries: int) -> RunRequest:
+def _anew(source: str, changed: Changed) -> DueRun:
+    # The reason names the file's hash: a third delivery of the day is a new reason, to be tried as often.
+    return DueRun((f"events/{source}",), DayRange(changed.day, changed.day + timedelta(days=1)), changed.why)
+
+
+def _request(run: DueRun, sign: str, tries: int, come: Sequence[DueRun]) -> RunRequest:
     return RunRequest(
         run_key=f"due|{run.days}|{sign}|{tries}",
         asset_selection=[AssetKey(table.split("/")) for table in run.tables],
         tags={
-            **range_tags(run.days, cause=run.reason, by=SENSOR, only_stale=run.reason != LATE),
+            **range_tags(run.days, cause=run.reason, by=SENSOR, only_stale=run not in come),
             PLAN: sign,
             DEFER_EVENTS: "true",
         },

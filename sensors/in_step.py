@@ -34,6 +34,7 @@ from ml_assets.domain.status import SENSOR
 from ml_assets.domain.status_picture import status_markdown
 from ml_assets.domain.watch import Signs, beyond, due_signs, news, runs_over, said_of_decisions, sign_of, told_after
 from resources.delta_io_manager import DEFER_EVENTS
+from resources.extracts import Extracts
 from resources.handles import LakeHandle
 from resources.home import Home
 from resources.lake import Lake
@@ -91,7 +92,8 @@ def in_step_sensor(graph: Graph) -> SensorDefinition:
         work, ended = work_of(instance), broken_off(instance, mind.ended)
         if not mind.stirred(work, ended) and not lake.moved(mind.versions, graph.assets):
             return SkipReason("nothing has changed since the last tick")
-        return _Look(lake, graph, instance).after(mind, work, ended)
+        extracts = Extracts(Home(Path(handle.home)).extracts)
+        return _Look(lake, graph, instance, extracts).after(mind, work, ended)
 
     return keep_in_step
 
@@ -133,6 +135,7 @@ class _Look:
     lake: Lake
     graph: Graph
     instance: DagsterInstance
+    extracts: Extracts
 
     def after(self, mind: _Mind, work: Sequence[Work], ended: BrokenOff) -> SensorResult:
         """What the tick asks for, tells and keeps in mind."""
@@ -166,7 +169,7 @@ class _Look:
             run_requests=asked.requests,
             skip_reason=None if asked.requests else SkipReason("; ".join(asked.said) or "everything is in step"),
             cursor=kept.text(),
-            asset_events=[*status_events(self.lake, self.graph, work, found), *_told(fresh)],
+            asset_events=[*status_events(self.lake, self.graph, work, found, self.extracts), *_told(fresh)],
         )
 
 
@@ -220,7 +223,9 @@ class _Asked:
         )
 
 
-def status_events(lake: Lake, graph: Graph, work: Sequence[Work], found: Plan) -> list[AssetMaterialization]:
+def status_events(
+    lake: Lake, graph: Graph, work: Sequence[Work], found: Plan, extracts: Extracts
+) -> list[AssetMaterialization]:
     """How every calendar stands, as a materialisation of its status asset."""
     return [
         AssetMaterialization(
@@ -232,5 +237,5 @@ def status_events(lake: Lake, graph: Graph, work: Sequence[Work], found: Plan) -
                 "need attention": len(report.attention),
             },
         )
-        for report in statuses_of(lake, graph, work, found)
+        for report in statuses_of(lake, graph, work, found, extracts)
     ]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 import flights_archive
 import pytest
 
+from ml_assets.begin import make_project
 from ml_assets.catalog import build_catalog, load_catalog
 from ml_assets.catalog.models.disruption import MODEL
 from ml_assets.domain.errors import CatalogError
@@ -282,3 +284,31 @@ def test_specs_are_frozen(catalog):
     with pytest.raises(AttributeError):
         catalog.models["disruption"].train_days = 3  # type: ignore[misc]
     assert isinstance(catalog.models["disruption"], ModelSpec)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("min_rows=10,", "min_rows=10, delivered_withn=6,", "SourceSpec: .*'delivered_withn'.*delivered_within"),
+        ("min_rows=10,", "min_rows='10',", "source 'orders': min_rows is '10', wanted a number of 0 or more"),
+        ('origin=DropFolder("', 'origin=DropFolder(seperator=";", pattern="', "DropFolder: .*'seperator'.*separator"),
+        (
+            'keys=("row_key",),',
+            "",
+            r"SourceSpec: missing 1 required keyword-only argument: 'keys'; mend the declaration",
+        ),
+    ],
+    ids=["an unknown field", "a wrong type", "of an origin", "a missing one"],
+)
+def test_a_field_that_is_unknown_or_of_a_wrong_type_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was: str, now: str, said: str
+) -> None:
+    package = f"shop_with_a_field_{zlib.crc32(said.encode())}"
+    project = make_project(tmp_path / "shop", package)
+    file = project / package / "sources" / "orders.py"
+    text = file.read_text()
+    assert was in text
+    file.write_text(text.replace(was, now))
+    monkeypatch.syspath_prepend(str(project))
+    with pytest.raises(CatalogError, match=said):
+        load_catalog(package)

@@ -22,6 +22,7 @@ def _body(source: SourceSpec, _: Catalog) -> Body:
             quarantined=ingested.quarantined,
             late=read.late,
             delivered=read.hashes,
+            deliveries=read.deliveries,
         )
 
     return body

@@ -6,17 +6,27 @@ What does not: Dagster, I/O, paths, the environment.
 """
 
 import pkgutil
+import re
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TypeVar
 
-from ml_assets.catalog.cross_checks import cross_check
+from ml_assets.catalog.cross_checks import cross_check, known
+from ml_assets.domain import origins, specs
 from ml_assets.domain.errors import CatalogError
 from ml_assets.domain.specs import Catalog, FeatureGroupSpec, ModelSpec, OutcomeSpec, SourceSpec
 
 FOLDERS = ("sources", "features", "outcomes", "models")
+DECLARED = tuple(
+    value
+    for module in (specs, origins)
+    for value in vars(module).values()
+    if isinstance(value, type) and is_dataclass(value)
+)
+UNKNOWN_FIELD = re.compile(r"unexpected keyword argument '(\w+)'")
 SpecT = TypeVar("SpecT", SourceSpec, FeatureGroupSpec, OutcomeSpec, ModelSpec)
 
 
@@ -71,7 +81,7 @@ def _declared(catalog: str, folder: str, kind: type[SpecT]) -> list[tuple[str, S
     if not _exists(f"{catalog}.{folder}"):
         return []
     package = import_module(f"{catalog}.{folder}")
-    modules = [import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
+    modules = [_imported(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
     found = [(module.__name__, spec) for module in modules for spec in _specs_in(module, kind)]
     for module in modules:
         if not _specs_in(module, kind):
@@ -80,6 +90,21 @@ def _declared(catalog: str, folder: str, kind: type[SpecT]) -> list[tuple[str, S
                 f"at least one {kind.__name__} to a name at module level."
             )
     return found
+
+
+def _imported(name: str) -> ModuleType:
+    """The module of a declaration; CatalogError for a field that the declared value does not have, or lacks."""
+    try:
+        return import_module(name)
+    except TypeError as error:
+        said = str(error)
+        kind = next((kind for kind in DECLARED if said.startswith(f"{kind.__name__}.__init__() ")), None)
+        if kind is None:
+            raise
+        where = f"{name}, {kind.__name__}"
+        if unknown := UNKNOWN_FIELD.search(said):
+            known(unknown[1], dict.fromkeys(field.name for field in fields(kind)), where, "field")
+        raise CatalogError(f"{where}: {said.partition('() ')[2]}; mend the declaration.") from error
 
 
 def _specs_in(module: ModuleType, kind: type[SpecT]) -> list[SpecT]:

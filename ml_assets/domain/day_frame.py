@@ -46,7 +46,7 @@ class DayBatch:
     are stored without rows, with the reason. `quarantined` holds the refused rows: day, list
     of reasons, payload as JSON. `leave_out` names columns that are no part of the content (artefact bytes, run ids),
     `add_columns` those that may be new to the table. `notes` are shown beside a day. `delivered` is the hash of what
-    each day was made from outside the lake.
+    each day was made from outside the lake, `deliveries` what else is known of it, a row a day.
     """
 
     rows: pl.DataFrame
@@ -59,6 +59,7 @@ class DayBatch:
     add_columns: frozenset[str] = frozenset()
     notes: Mapping[date, Mapping[str, object]] = field(default_factory=dict)
     delivered: Mapping[date, str] = field(default_factory=dict)
+    deliveries: pl.DataFrame | None = None
 
     @property
     def judged(self) -> frozenset[date]:

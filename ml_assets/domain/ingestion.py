@@ -23,6 +23,18 @@ from ml_assets.domain.verdict import Verdict
 EVENT_TIME = "event_time"
 REASONS, PAYLOAD = "reasons", "payload"
 QUARANTINE = pl.Schema({DAY: pl.Date(), REASONS: pl.List(pl.String), PAYLOAD: pl.String()})
+DELIVERIES = pl.Schema(
+    {
+        DAY: pl.Date(),
+        "sha256": pl.String(),
+        "size": pl.Int64(),
+        "delivered_at": pl.Datetime("us", "UTC"),
+        "delivered_from": pl.String(),
+        "extract_sha256": pl.String(),
+    }
+)
+"""What is known of the delivery that a day's events were made from: hash and size of what came, when, from where; the
+hash of the extract that keeps it. What an extract does not say of itself, because somebody put it there, is null."""
 EPOCH = date(1970, 1, 1)
 LAST_NUMBERED_DAY = date.max.toordinal() - EPOCH.toordinal()
 # Beside a contract's columns for a while; no contract can name them.

@@ -369,7 +369,7 @@ def next_step(table: str, state: DayState, first: date, last: date, cause: Cause
     if state in WAITING:
         return _unblocking(cause) if state is DayState.BLOCKED or cause else _delivering(table, first)
     if state is DayState.STALE:
-        return NextStep(f"Wait for the sensor {SENSOR}, or repair it now.", (f"{COMMAND} plan", f"{COMMAND} repair"))
+        return _refreshing(table, first, last)
     if state is DayState.WARNED:
         return NextStep(
             "Nothing breaks: the decision on record stays. Look whether the change matters; only your explicit wish "
@@ -383,6 +383,17 @@ def next_step(table: str, state: DayState, first: date, last: date, cause: Cause
         DayState.EMPTY: NextStep("Nothing to do."),
         DayState.GOOD: NextStep(),
     }[state]
+
+
+def _refreshing(table: str, first: date, last: date) -> NextStep:
+    stage, name = table.split("/", 1)
+    if stage != "events":
+        return NextStep(f"Wait for the sensor {SENSOR}, or repair it now.", (f"{COMMAND} plan", f"{COMMAND} repair"))
+    return NextStep(
+        f"Materialise {table} of that day to take the file in, or put back what was delivered. What rests on it "
+        "follows by itself.",
+        (_command("repair", table, first, last), shlex.join([COMMAND, "deliveries", name, str(first)])),
+    )
 
 
 def _mending(table: str) -> str:

@@ -74,7 +74,7 @@ def prepare(tables: Inputs) -> pl.LazyFrame:
     return (
         tables["archive"]
         .drop("hour", "minute", "time_hour", "air_time", "arr_time", "dep_time")
-        .join(airports, on="dest", how="left")
+        .join(airports, on="dest", how="left", maintain_order="left")
         .with_columns(
             partition_date=pl.date("year", "month", "day"),
             dest_zone=pl.col("dest_zone").fill_null(ZONE_OF_UNLISTED_DESTINATIONS),
