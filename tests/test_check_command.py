@@ -100,6 +100,8 @@ def test_a_new_project_keeps_its_promises_and_a_breach_is_told(tmp_path: Path) -
     assert "came as of 20" in told
     assert "wanted the same, for what became known later cannot have been in it" in told
     assert "do It uses rows of orders that come after." in told
+    # No line ends at the width of a page.
+    assert max(len(line) for line in bad.stdout.splitlines()) > 120
     assert "Traceback" not in bad.stderr
 
 

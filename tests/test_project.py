@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
+from toy import FIRST, loans
 
 from ml_assets.__main__ import main
 from ml_assets.catalog import load_catalog
-from ml_assets.domain.errors import CatalogError, SettingsError
+from ml_assets.domain.errors import CatalogError, SettingsError, SourceError
+from ml_assets.domain.origins import Archive
+from resources.extracts import Extracts
 from resources.home import IN_PROCESS, INSTANCE, Home, open_home
 from resources.project import Project, this_project
 from resources.settings import Settings, checkout, secrets, settings
@@ -212,3 +215,11 @@ def test_a_workspace_that_is_missing_is_told(toy: Path, told: Callable[[], str])
 def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was said on stderr."""
     return lambda: capsys.readouterr().err
+
+
+def test_an_archive_that_is_not_installed_is_told_where_it_is_declared(toy: Path) -> None:
+    """In a project of one's own there is no Makefile."""
+    archive = Archive(distribution="no-such-archive", path="x.csv", sha256="", prepare=lambda tables: tables["archive"])
+    with pytest.raises(SourceError, match=r"`pip install no-such-archive`, and name it among the dependencies") as told:
+        Extracts(toy / "extracts").read(loans(archive), [FIRST])
+    assert str(toy / "pyproject.toml") in str(told.value)
