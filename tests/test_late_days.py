@@ -157,4 +157,5 @@ def test_late_labels_update_what_rests_on_them_and_nothing_else(project: Path) -
             "outcomes/returned": {late},
         }
         written = {file for file in platform.files() - files if f"={END}" not in file}
-        assert {file.split("/")[0] for file in written} <= {"events", "outcomes", "performance_reports", "refusals"}
+        tables = {"extracts", "events", "outcomes", "performance_reports", "refusals"}
+        assert {file.split("/")[0] for file in written} <= tables
