@@ -19,7 +19,7 @@ from ml_assets.domain import errors
 from ml_assets.domain.declared import Graph
 from ml_assets.domain.errors import CalendarError, CatalogError, DaysRefusedError, MlAssetsError, RunFailedError
 from ml_assets.domain.specs import Catalog
-from ml_assets.domain.verdict import BLOCKED, LATE, TOLD_AGAIN, why_not
+from ml_assets.domain.verdict import BLOCKED, DAY_CHECK, LATE, TOLD_AGAIN, why_not
 from partitions import DayRange, day_of_key, key_of_day, today_in
 from resources.dagster_storage import runs_of
 from resources.delta_io_manager import DEFER_EVENTS, table_of
@@ -234,7 +234,7 @@ def _report(result: Any) -> RunReport:
         if event.event_type_value != "ASSET_CHECK_EVALUATION":
             continue
         judged = event.event_specific_data
-        if TOLD_AGAIN in judged.metadata:
+        if judged.check_name != DAY_CHECK or TOLD_AGAIN in judged.metadata:
             continue
         said = judged.description or ""
         key = (table_of(judged.asset_key), day_of_key(judged.partition))

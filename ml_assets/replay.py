@@ -27,7 +27,7 @@ from resources.lake import Lake
 from resources.overview import untold_of
 
 SEGMENT_DAYS = 30
-SHARED = ("events", "features", "outcomes")
+SHARED = ("events", "source_reports", "features", "outcomes")
 TRAINING = ("training_sets", "models")
 SERVING = ("champions", "calibrators", "predictions", "drift_reports", "performance_reports")
 CAUSE = "replay"

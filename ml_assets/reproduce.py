@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ml_assets.domain.alarms.reports import suspect_days
 from ml_assets.domain.candidates import candidates_of, code_of_candidates
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.day_frame import DayFrame
@@ -28,7 +29,7 @@ from ml_assets.domain.slices import Slices
 from ml_assets.domain.snapshots import rows_to_join
 from ml_assets.domain.specs import FEATURE_SEPARATOR, Catalog, ModelSpec
 from ml_assets.domain.training import TrainingError, libraries, score
-from ml_assets.domain.training_rows import SLICES, training_set
+from ml_assets.domain.training_rows import SLICES, alarms_of, sources_of, training_set
 from resources.as_recorded import Recorded, as_read, holds, record_of, rows_of
 from resources.delta_store import DeltaStore
 from resources.lake import Lake
@@ -151,7 +152,9 @@ class _Rebuild:
             window = read_window(group, self.model)
             frames[name] = rows_to_join(group, read, slices.window.start, window).collect()
         labels = self._read(prepared, "labels").rows.collect()
-        made = training_set(self.model, groups, frames, labels, prepared.day, as_recorded=slices).rows
+        reports = {name: self._read(prepared, alarms_of(name)) for name in sources_of(self.model, self.catalog)}
+        suspect = suspect_days({name: read.rows.collect() for name, read in reports.items() if read.filled})
+        made = training_set(self.model, groups, frames, labels, prepared.day, as_recorded=slices, suspect=suspect).rows
         return with_retired_features(made, stored.schema)
 
     def _read(self, prepared: Recorded, name: str) -> DayFrame:

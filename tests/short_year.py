@@ -47,6 +47,7 @@ LAST_LABEL_END = END + timedelta(days=2)
 ALL_DAYS = (date(2000, 1, 1), date(2100, 1, 1))
 
 SOURCES = ["events/flights", "events/weather"]
+SOURCE_REPORTS = ["source_reports/flights", "source_reports/weather"]
 FEATURES = [
     "features/carrier_delays",
     "features/inbound_aircraft",
@@ -66,7 +67,7 @@ SERVING = [
 ]
 REPORTS = ["performance_reports/disruption"]
 RETRAIN = ["retrain_decisions/disruption"]
-ASSETS = [*SOURCES, *FEATURES, *OUTCOMES, *RETRAIN, *TRAINING, *INTERVENTIONS, *SERVING, *REPORTS]
+ASSETS = [*SOURCES, *SOURCE_REPORTS, *FEATURES, *OUTCOMES, *RETRAIN, *TRAINING, *INTERVENTIONS, *SERVING, *REPORTS]
 DECISIONS = [*RETRAIN, *TRAINING, *INTERVENTIONS, "champions/disruption", "calibrators/disruption"]
 FACTS = [asset for asset in ASSETS if asset not in DECISIONS]
 # What a champion and its reports rest on of a day, decisions to train apart.

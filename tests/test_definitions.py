@@ -48,7 +48,7 @@ def test_the_graph_is_open_at_one_place_and_at_a_days_own_yesterday() -> None:
             ("champions", "champions"),
             ("interventions", "interventions"),
         )
-    }
+    } | {(f"source_reports/{source}",) * 2 for source in ("flights", "weather", "purchases")}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,8 @@ def test_edges_are_same_day_for_dagster() -> None:
 
 def test_golden_list_of_checks_each_by_day() -> None:
     checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in GRAPH.asset_check_keys}
-    assert checks == {f"{asset}:rows_and_nulls" for asset in STAGES}
+    reports = {asset for asset in STAGES if asset.startswith("source_reports/")}
+    assert checks == {*(f"{asset}:rows_and_nulls" for asset in STAGES), *(f"{asset}:no_alarm" for asset in reports)}
     for key in GRAPH.asset_check_keys:
         check = GRAPH.get(key)
         # Without partitions a failing check makes downstream conditions fire for every partition.

@@ -54,7 +54,7 @@ def test_every_training_is_made_once_more_the_same(replayed: Platform, tmp_path:
         assert told["training set"] == (row["training_content"], row["training_content"])
         assert f"{row['role']} model: scores" in told
     assert candidates.height == 2
-    assert len(found.read) == 7
+    assert len(found.read) == 9
     assert replayed.files() == before, "the lake was written to"
     assert list((tmp_path / "lake" / SETS).glob("*/*.parquet"))
 

@@ -165,9 +165,11 @@ def lent() -> tuple[pl.DataFrame, pl.DataFrame]:
 DAY_OF_TRAINING = FIRST + timedelta(days=180)
 
 
-def made_of(model: ModelSpec, lent: tuple[pl.DataFrame, pl.DataFrame], day: date = DAY_OF_TRAINING):
+def made_of(model: ModelSpec, lent: tuple[pl.DataFrame, pl.DataFrame], day: date = DAY_OF_TRAINING, suspect=None):
     events, labels = lent
-    return training_set(model, {"applications": APPLICATIONS}, {"applications": events}, labels, day)
+    return training_set(
+        model, {"applications": APPLICATIONS}, {"applications": events}, labels, day, suspect=suspect or {}
+    )
 
 
 @pytest.mark.parametrize("maturity", [{"age_days": LAG + 1}, {"label_share": 0.97}])
@@ -278,3 +280,15 @@ def test_an_old_day_decided_anew_keeps_the_slices_it_was_trained_with(platform: 
         assert Slices.from_json(replayed.rows("models/disruption", day)["slices"][0]) == recorded
         assert len(recorded.gate.days) == 3
         assert recorded.gate.days.end == day
+
+
+def test_suspect_days_train_nothing_until_they_are_cleared_and_every_other_row_stays(lent):
+    model = matured(age_days=LAG + 1)
+    whole = made_of(model, lent)
+    gone = sorted(whole.rows["event_day"].unique())[3::5]
+    left = made_of(model, lent, suspect=dict.fromkeys(gone, "applications: rows is 4, 9 is usual"))
+    assert left.rows.equals(whole.rows.filter(~pl.col("event_day").is_in(gone)))
+    assert left.slices == whole.slices
+    told = f"left out {len(gone)} suspect days until somebody clears them, the newest {gone[-1]}: applications: rows"
+    assert any(finding.startswith(told) for finding in left.findings)
+    assert not any("suspect" in finding for finding in whole.findings)

@@ -30,7 +30,15 @@ from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED
 from dagster._core.events import AssetMaterializationPlannedData
 from pydantic import Field
 
-from ml_assets.checks import CHECK_NAME, day_check_events, day_check_spec, refusal_notes
+from ml_assets.checks import (
+    ALARM_CHECK,
+    CHECK_NAME,
+    alarm_check_spec,
+    alarm_events,
+    day_check_events,
+    day_check_spec,
+    refusal_notes,
+)
 from ml_assets.domain.code import code_fingerprint
 from ml_assets.domain.content import content_hashes, fingerprint
 from ml_assets.domain.day_frame import DayBatch, DayFrame
@@ -135,7 +143,9 @@ class Stage:
     `reads` are all that the body reads. `past_end` stages run on after the last event day, until the last label.
     `code_version` is the fingerprint of what a declaration gives the body, its functions and limits; the body's own is
     looked after. `empty` is the schema of a day without rows where the body cannot know it. `wish` is the typed
-    configuration of a decision, `before` what is done about it before anything is read.
+    configuration of a decision, `before` what is done about it before anything is read. `alarms` says of stored rows
+    what looks wrong with each of the days, for a check that warns; a stage without it has no such check. `box` is that
+    of the lineage where another stage has an asset of each of the same declarations.
     """
 
     name: str
@@ -150,9 +160,11 @@ class Stage:
     columns: Callable[[Any, Catalog], Mapping[str, str]] = lambda _spec, _catalog: {}
     empty: Mapping[str, Any] = field(default_factory=dict)
     past_end: bool = False
+    box: str = ""
     resources: frozenset[str] = frozenset()
     wish: type[Wish] = Wish
     before: Callable[["Step", Any], Iterator[Any]] = lambda _step, _config: iter(())
+    alarms: Callable[[pl.DataFrame, Iterable[date]], Mapping[date, Verdict]] | None = None
     check: str = "Rows, nulls and keys of the day are within their limits, and nothing it needs was refused."
 
     def group_of(self, spec: Any, catalog: Catalog) -> str:
@@ -165,7 +177,8 @@ class Stage:
         if self.of == "models":
             return f"{spec.name}/{self.name}"
         alone = all(source.calendar == spec.calendar for source in catalog.sources.values())
-        return self.of if alone else f"{spec.calendar.name}/{self.of}"
+        box = self.box or self.of
+        return box if alone else f"{spec.calendar.name}/{box}"
 
     def declared(self, spec: Any, catalog: Catalog) -> Declared:
         """What the asset of a declaration declares of itself."""
@@ -225,7 +238,10 @@ def stage_asset(stage: Stage, spec: Any, catalog: Catalog) -> AssetsDefinition:
         deps=[AssetDep(AssetKey(table.split("/"))) for table in edges],
         partitions_def=days,
         backfill_policy=BackfillPolicy.single_run(),
-        check_specs=[day_check_spec(key, days, stage.check)],
+        check_specs=[
+            day_check_spec(key, days, stage.check),
+            *([alarm_check_spec(key, days)] if stage.alarms else []),
+        ],
         group_name=stage.group_of(spec, catalog),
         kinds=set(stage.kinds),
         owners=list(spec.calendar.owners),
@@ -450,12 +466,36 @@ def recorded(step: Step, computed: Computed) -> Iterator[Any]:
     yield from refusal_notes(key, verdicts)
     yield from day_check_events(key, verdicts, context.instance, context.run.run_id, _record_time(context))
     yield Output(None, output_name=f"{'__'.join(key.path)}_{CHECK_NAME}")
+    if step.stage.alarms:
+        alarms = _alarms(step, computed)
+        yield from alarm_events(key, alarms, context.instance, context.run.run_id, _record_time(context))
+        yield Output(None, output_name=f"{'__'.join(key.path)}_{ALARM_CHECK}")
+        _tell(context, step.declared.table, alarms)
     if refused:
         first = next(iter(refused.items()))
         context.log.warning(
             "%s: %d of %d days refused; %s: %s", step.declared.table, len(refused), len(step.run), first[0], first[1]
         )
     fail_at_the_leaf(step)
+
+
+def _alarms(step: Step, computed: Computed) -> Mapping[date, Verdict]:
+    """What looks wrong with the days that are there: in what was made of them now, or in what is stored."""
+    alarms = step.stage.alarms
+    if alarms is None:
+        return {}
+    batch, kept = computed.batch, sorted(computed.kept)
+    found = dict(alarms(batch.rows, batch.accepted))
+    if kept:
+        stored = step.door.read(step.declared.table, DayRange(kept[0], kept[-1] + timedelta(days=1)))
+        found |= alarms(stored.rows.filter(pl.col(DAY).is_in(kept)).collect(), kept)
+    return found
+
+
+def _tell(context: AssetExecutionContext, table: str, alarms: Mapping[date, Verdict]) -> None:
+    for day, verdict in sorted(alarms.items()):
+        if not verdict.passed:
+            context.log.warning("%s of %s: %s", table, day, "; ".join(verdict.reasons))
 
 
 def _refused_before(step: Step) -> dict[date, Verdict]:

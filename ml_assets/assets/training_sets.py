@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ml_assets.assets.feature_join import joined_rows
 from ml_assets.assets.stage import Body, Ready, Stage, Step, Wish
+from ml_assets.domain.alarms.reports import suspect_days
 from ml_assets.domain.content import content_hashes
 from ml_assets.domain.contracts import DayLimits, judge_days
 from ml_assets.domain.day_frame import DayBatch
@@ -21,7 +22,14 @@ from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import read_window, with_retired_features
 from ml_assets.domain.retraining import decision_rows, requested
 from ml_assets.domain.specs import Catalog, ModelSpec
-from ml_assets.domain.training_rows import ABOUT_ROWS, TrainingSet, first_event_day, training_set
+from ml_assets.domain.training_rows import (
+    ABOUT_ROWS,
+    TrainingSet,
+    alarms_of,
+    first_event_day,
+    sources_of,
+    training_set,
+)
 from ml_assets.domain.verdict import Verdict, combine, passed
 from partitions import key_of_day, same_days, window_before
 
@@ -79,7 +87,9 @@ def _body(model: ModelSpec, catalog: Catalog) -> Body:
             known = all(frame.columns != [DAY] for frame in (*frames.values(), labels))
             rows = training_set(model, groups, frames, labels, ready.run.start).rows if known else pl.DataFrame()
             return DayBatch(rows=rows, verdicts={}, empty=empty)
-        sets = {day: training_set(model, groups, frames, labels, day) for day in trained}
+        reports = {name: ready.inputs[alarms_of(name)] for name in sources_of(model, catalog)}
+        suspect = suspect_days({name: read.rows.collect() for name, read in reports.items() if read.filled})
+        sets = {day: training_set(model, groups, frames, labels, day, suspect=suspect) for day in trained}
         rows = with_retired_features(pl.concat([each.rows for each in sets.values()]), ready.stored)
         counted = judge_days(rows, trained, limits)
         return DayBatch(
@@ -114,6 +124,10 @@ def _reads(model: ModelSpec, catalog: Catalog) -> dict[str, Read]:
             for name, group in catalog.groups_of(model).items()
         },
         "labels": Read(f"outcomes/{model.outcome}", window_before(window)),
+        **{
+            alarms_of(name): Read(f"source_reports/{name}", window_before(window))
+            for name in sources_of(model, catalog)
+        },
     }
 
 

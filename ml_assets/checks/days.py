@@ -14,6 +14,7 @@ from datetime import date
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
@@ -57,17 +58,29 @@ def day_check_events(
     Refused days come last: an asset's badge shows its newest evaluation, whichever day it is of. A late day is a
     warning: nothing is wrong with it but that it has not come.
     """
+    yield from evaluations(AssetCheckKey(key, CHECK_NAME), verdicts, AssetCheckSeverity.ERROR, instance, run_id, now)
+
+
+def evaluations(  # noqa: PLR0917  what Dagster records
+    check: AssetCheckKey,
+    verdicts: Mapping[date, Verdict],
+    severity: AssetCheckSeverity,
+    instance: DagsterInstance,
+    run_id: str,
+    now: float,
+) -> Iterator[AssetCheckEvaluation]:
+    """The verdicts of days as evaluations of a check, those that failed last."""
     partitions = {key_of_day(day) for day in verdicts}
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, DagsterEventType.ASSET_MATERIALIZATION, partitions
+        check.asset_key, DagsterEventType.ASSET_MATERIALIZATION, partitions
     )
     for day, verdict in sorted(verdicts.items(), key=lambda each: (_weight(each[1]), each[0])):
         storage_id = newest.get(key_of_day(day))
         yield AssetCheckEvaluation(
-            asset_key=key,
-            check_name=CHECK_NAME,
+            asset_key=check.asset_key,
+            check_name=check.name,
             passed=verdict.passed,
-            severity=AssetCheckSeverity.WARN if _is_late(verdict) else AssetCheckSeverity.ERROR,
+            severity=AssetCheckSeverity.WARN if _is_late(verdict) else severity,
             description="; ".join((*verdict.reasons, *verdict.notes)) or None,
             metadata={
                 **{name: value for name, value in verdict.measured.items() if value not in (None, "")},

@@ -30,6 +30,10 @@ def _no_limits() -> Mapping[str, float]:
     return MappingProxyType({})
 
 
+def _no_days() -> Mapping[date, str]:
+    return MappingProxyType({})
+
+
 def _no_texts() -> Mapping[str, str]:
     return MappingProxyType({})
 
@@ -91,6 +95,9 @@ class SourceSpec:
     last day that its file holds; until it comes the day is late. Nothing is delivered for `holidays`, nor for weekdays
     that are not among `delivered_on` (1 Monday … 7 Sunday): such a day has no rows, and is good. So is any day without
     rows where `min_rows` is 0.
+
+    `alarm_budget` is the share of healthy days on which the source may raise a false alarm; `cleared` are days with an
+    alarm that somebody has looked at and found right, with who and why: they train models and teach later days.
     """
 
     name: str
@@ -109,6 +116,8 @@ class SourceSpec:
     min_rows: int = 1
     max_null_share: Mapping[str, float] = field(default_factory=_no_limits)
     max_bad_row_share: float = 0.0
+    alarm_budget: float = 0.005
+    cleared: Mapping[date, str] = field(default_factory=_no_days)
 
     def __post_init__(self) -> None:
         where = f"source {self.name!r}"
@@ -129,6 +138,12 @@ class SourceSpec:
             raise CatalogError(f"{where}: holidays name {stray[0]!r}, wanted days, like date(2025, 12, 25).")
         if not isinstance(self.min_rows, int) or self.min_rows < 0:
             raise CatalogError(f"{where}: min_rows is {self.min_rows!r}, wanted a number of 0 or more.")
+        if not 0 < self.alarm_budget <= 1:
+            raise CatalogError(
+                f"{where}: alarm_budget is {self.alarm_budget}, wanted a share of days over 0 and up to 1."
+            )
+        if unsaid := sorted(day for day, why in self.cleared.items() if not why.strip()):
+            raise CatalogError(f"{where}: cleared names {unsaid[0]} without a reason; say who and why.")
 
     def delivers(self, day: date) -> bool:
         """Whether anything is delivered for a day."""

@@ -7,13 +7,14 @@ What does not: where slices end (`slices.py`), fitting (`training.py`), the join
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 import polars as pl
 
 from ml_assets.domain.local_days import DAY
 from ml_assets.domain.point_in_time import asked_for, feature_rows
 from ml_assets.domain.slices import COHORTS, NAMES, Slices, base_rates_that_differ, empty_slices, mature, slices_before
-from ml_assets.domain.specs import FeatureGroupSpec, ModelSpec
+from ml_assets.domain.specs import Catalog, FeatureGroupSpec, ModelSpec
 from partitions import DayRange, window_before
 
 EVENT_DAY, SLICE, SLICES = "event_day", "slice", "slices"
@@ -39,12 +40,13 @@ def training_set(
     day: date,
     *,
     as_recorded: Slices | None = None,
+    suspect: Mapping[date, str] = MappingProxyType({}),
 ) -> TrainingSet:
     """Events of the day's slices whose label was known before the day began, in cohorts that count as known.
 
     The slices are those `as_recorded` of a set that is made once more. Every row carries its event's local day, the
     name of its slice and the record of all slices. `faults` are reasons why nothing can be trained on them, `findings`
-    what a person should know.
+    what a person should know. `suspect` event days, each with the reason, give no rows.
     """
     began, _ = DayRange(day, day).instants(model.calendar.timezone)
     known = labels.filter(pl.col("known_at") < began).select("row_key", "label")
@@ -54,7 +56,7 @@ def training_set(
     rows = feature_rows(model, groups, frames, (slices.window.start, slices.window.end))
     chosen = (
         rows.rename({DAY: EVENT_DAY})
-        .filter(pl.col(EVENT_DAY).is_in(usable))
+        .filter(pl.col(EVENT_DAY).is_in(usable), ~pl.col(EVENT_DAY).is_in(list(suspect)))
         .join(known, on="row_key", how="inner", maintain_order="left")
         .with_columns(pl.lit(day).alias(DAY), _slice_of(slices).alias(SLICE), pl.lit(slices.to_json()).alias(SLICES))
         .select(DAY, "row_key", "prediction_time", *model.feature_columns, "label", *ABOUT_ROWS)
@@ -63,8 +65,28 @@ def training_set(
         rows=chosen,
         slices=slices,
         faults=tuple(empty_slices(model, slices, day)),
-        findings=tuple(base_rates_that_differ(slices, cohorts)),
+        findings=(*base_rates_that_differ(slices, cohorts), *_left_out(slices, suspect)),
     )
+
+
+def _left_out(slices: Slices, suspect: Mapping[date, str]) -> list[str]:
+    inside = {day: why for day, why in suspect.items() if slices.window.start <= day < slices.window.end}
+    if not inside:
+        return []
+    newest = max(inside)
+    days = f"{len(inside)} suspect day{'s' if len(inside) > 1 else ''}"
+    return [f"left out {days} until somebody clears them, the newest {newest}: {inside[newest]}"]
+
+
+def sources_of(model: ModelSpec, catalog: Catalog) -> list[str]:
+    """The sources that a model's features and labels are made of."""
+    inputs = {source for group in catalog.groups_of(model).values() for source in group.inputs}
+    return sorted({*inputs, catalog.outcomes[model.outcome].source})
+
+
+def alarms_of(source: str) -> str:
+    """The name of the read of a source's reports."""
+    return f"alarms of {source}"
 
 
 def first_event_day(model: ModelSpec, day: date) -> date:

@@ -14,6 +14,9 @@ BLOCKED, LATE = "blocked", "late"
 DAY_CHECK = "rows_and_nulls"
 """The name of the check that every asset has, and that shows the verdict on each of its days."""
 
+ALARM_CHECK = "no_alarm"
+"""The name of the check that warns of a day which passed and yet looks wrong; reports have it."""
+
 TOLD_AGAIN = "refused by an earlier run"
 """What is measured of a day that another run refused and that this one tells of again."""
 
