@@ -1,5 +1,6 @@
 """Killed and restarted at random moments of a live week: the lake of the same deliveries, undisturbed, hash by hash."""
 
+import os
 import random
 import shutil
 import subprocess
@@ -48,7 +49,9 @@ class Operators:
         self.reserve = self._begun()
 
     def _begun(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # The code under test, whichever checkout the environment names.
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        return subprocess.Popen(self.command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def next(self) -> "subprocess.Popen[str]":
         """The one that was in reserve, ready."""
