@@ -156,7 +156,14 @@ RULES = (
         never_seen_numbers,
         most_usual=MOSTLY,
     ),
-    Rule("new texts", "the share of values not seen in the last weeks", Usual.RECENT, 0.01, never_seen_texts),
+    Rule(
+        "new texts",
+        "the share of values not seen in the last weeks",
+        Usual.RECENT,
+        0.01,
+        never_seen_texts,
+        most_usual=MOSTLY,
+    ),
     Rule(
         "new combinations",
         "the share of keys with a value they never had",

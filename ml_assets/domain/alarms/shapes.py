@@ -59,8 +59,12 @@ def _ends(rows: DayRows, values: Floats) -> Floats:
 
 
 def variety(rows: DayRows) -> Measure:
-    """Log of a column's different values among those that are there."""
-    return _of_counts(rows, {**rows.given, **_texts(rows)}, lambda counts: float(np.log(len(counts))))
+    """Log of a column's different values among those that are there, where most come again: else it tells of rows."""
+
+    def different(counts: Codes) -> float:
+        return float(np.log(len(counts))) if len(counts) <= counts.sum() / 2 else float("nan")
+
+    return _of_counts(rows, {**rows.given, **_texts(rows)}, different)
 
 
 def most_frequent_numbers(rows: DayRows) -> Measure:
