@@ -153,6 +153,15 @@ def scheduled_arrival(departs: pl.Expr, hhmm: pl.Expr) -> pl.Expr:
     return arrival
 
 
+# Days on which fewer flights are planned: what is unusual about them is true.
+HOLIDAYS = {
+    date(2013, 5, 26): "the Sunday before Memorial Day",
+    date(2013, 7, 4): "Independence Day",
+    date(2013, 7, 5): "the day after Independence Day",
+    date(2013, 11, 28): "Thanksgiving",
+    date(2013, 11, 29): "the day after Thanksgiving",
+}
+
 SOURCE = SourceSpec(
     name="flights",
     calendar=FLIGHTS,
@@ -180,6 +189,7 @@ SOURCE = SourceSpec(
     parse=parse,
     contract=FlightEvent,
     keys=("row_key",),
+    cleared=HOLIDAYS,
     facts=(
         Fact(known_at="departed_at", columns=("dep_delay", "departed_at")),
         Fact(known_at="arrived_at", columns=("arr_delay", "arrived_at")),
