@@ -71,7 +71,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ["events/fligths", DAY],
             "unknown asset 'events/fligths'; known are events/flights, events/purchases, events/weather. Did",
         ),
-        (["flights", DAY], "unknown asset 'flights'; wanted <stage>/<name>, a stage of events, "),
+        (["flights", DAY], "unknown asset 'flights'; wanted <stage>/<name>, a stage of interventions, events, "),
         (["events/flights,events/nothing", DAY], "unknown asset 'events/nothing'"),
         (["", DAY], "unknown asset ''"),
     ],

@@ -158,7 +158,8 @@ def test_a_bad_day_is_carried_over_and_heals(platform: Platform) -> None:
     own = own_rows("account")
     give_back = lose(platform, BAD)
     report = platform.run(["events/accounts", ACCOUNT], FIRST, LAST)
-    assert {(table, day) for table, day, _ in report.of("blocked")} == {(ACCOUNT, BAD)}
+    late = {(table, day) for table, day, _ in report.of("late")}
+    assert late == {("events/accounts", BAD), (ACCOUNT, BAD)}
     held = platform.rows(ACCOUNT, BAD + ONE_DAY)
     lost = own.filter(pl.col(DAY) == BAD)
     assert lost.height

@@ -138,7 +138,12 @@ def test_late_labels_update_what_rests_on_them_and_nothing_else(project: Path) -
         assert status(platform).calendar == PACKAGE
         before, files = platform.on_record(), platform.files()
         waiting = {table for table, days in before.items() if days[late][0] == "late"}
-        assert waiting == {"events/returns", "outcomes/returned", "performance_reports/returns"}
+        assert waiting == {
+            "events/returns",
+            "source_reports/returns",
+            "outcomes/returned",
+            "performance_reports/returns",
+        }
         held_back.rename(dropped(project, "returns", late))
         # Somebody killed it there, and went on a day later.
         platform.run(["events/returns"], late)
@@ -152,10 +157,13 @@ def test_late_labels_update_what_rests_on_them_and_nothing_else(project: Path) -
         # Reports look back at the labels of five days; decisions made without the labels stand.
         lag = platform.launcher.catalog.outcomes["returned"].calendar.label_lag_days
         assert changed.pop("performance_reports/returns") <= {late + at * A_DAY for at in range(lag + 1)}
+        # What is usual of later days rests on the late one.
+        reported = changed.pop("source_reports/returns")
+        assert min(reported) == late
         assert {table: days for table, days in changed.items() if days} == {
             "events/returns": {late},
             "outcomes/returned": {late},
         }
         written = {file for file in platform.files() - files if f"={END}" not in file}
-        tables = {"extracts", "events", "outcomes", "performance_reports", "refusals"}
+        tables = {"extracts", "events", "outcomes", "performance_reports", "refusals", "source_reports"}
         assert {file.split("/")[0] for file in written} <= tables
