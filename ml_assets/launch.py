@@ -155,9 +155,7 @@ class Launcher:
 
     def intervene(self, model: str, day: date, request: Mapping[str, object]) -> RunReport:
         """Records what a person decides about who serves from a day on; what follows of it is the planner's."""
-        if model not in self.catalog.models:
-            raise CatalogError(f"no model is named {model!r}; there are {', '.join(sorted(self.catalog.models))}.")
-        table = f"interventions/{model}"
+        table = f"interventions/{self.catalog.model_named(model).name}"
         days = DayRange(day, date.fromordinal(day.toordinal() + 1))
         self.check_calendar(self.known_asset(table), days)
         config = {**QUIET, "ops": {"__".join(table.split("/")): {"config": dict(request)}}}

@@ -14,7 +14,7 @@ import polars as pl
 from ml_assets.catalog import load_catalog
 from ml_assets.domain.contracts import REASON
 from ml_assets.domain.day_frame import DayFrame
-from ml_assets.domain.errors import CatalogError, MissingPartitionError, ScoringError
+from ml_assets.domain.errors import MissingPartitionError, ScoringError
 from ml_assets.domain.feature_version import feature_version
 from ml_assets.domain.ingestion import in_types, misfits
 from ml_assets.domain.local_days import DAY, local_day
@@ -90,7 +90,7 @@ def score_rows(lake: Lake, catalog: Catalog, name: str, rows: pl.DataFrame, as_o
     Raises CatalogError for an unknown model, ScoringError for rows that cannot be scored, MissingPartitionError when
     nothing serves or a group was never computed.
     """
-    model = _model(catalog, name)
+    model = catalog.model_named(name)
     at = datetime.now(UTC) if as_of is None else as_of
     if at.tzinfo is None:
         raise ScoringError(f"as_of is {at.isoformat()}, which says no time zone; wanted an instant with its offset.")
@@ -112,21 +112,16 @@ def score_rows(lake: Lake, catalog: Catalog, name: str, rows: pl.DataFrame, as_o
 
 def score_here(name: str, rows: pl.DataFrame, as_of: datetime | None = None) -> Scores:
     """`score_rows` in the home of the project at work."""
-    project = this_project()
-    prepare_process(project.home)
-    project.make_importable()
-    return score_rows(lake_of(project.home), load_catalog(project.catalog), name, rows, as_of)
+    return score_rows(*_at_work(), name, rows, as_of)
 
 
 def spine_rows_here(name: str, as_of: datetime | None = None) -> pl.DataFrame:
     """The rows of the newest day of a model's spine up to the day of `as_of`, without those not known in time."""
-    project = this_project()
-    prepare_process(project.home)
-    project.make_importable()
-    model = _model(load_catalog(project.catalog), name)
+    lake, catalog = _at_work()
+    model = catalog.model_named(name)
     at = pl.lit(datetime.now(UTC) if as_of is None else as_of).cast(INSTANT)
     today = pl.select(local_day(at, model.calendar.timezone)).item()
-    lake, table = lake_of(project.home), f"features/{model.spine}"
+    table = f"features/{model.spine}"
     days = [day for day in lake.days(table) if day <= today]
     if not days:
         raise MissingPartitionError(f"{table} holds no day up to {today}; name rows to score with --rows.")
@@ -135,10 +130,12 @@ def spine_rows_here(name: str, as_of: datetime | None = None) -> pl.DataFrame:
     return rows.filter(pl.col(KNOWN_AT) <= needed_by).collect()
 
 
-def _model(catalog: Catalog, name: str) -> ModelSpec:
-    if name not in catalog.models:
-        raise CatalogError(f"no model is named {name!r}; there are {', '.join(sorted(catalog.models)) or 'none'}.")
-    return catalog.models[name]
+def _at_work() -> tuple[Lake, Catalog]:
+    """The lake and the catalogue of the project at work."""
+    project = this_project()
+    prepare_process(project.home)
+    project.make_importable()
+    return lake_of(project.home), load_catalog(project.catalog)
 
 
 def _asking(lake: Lake, catalog: Catalog, model: ModelSpec, rows: pl.DataFrame, at: datetime) -> pl.DataFrame:

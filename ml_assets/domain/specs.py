@@ -474,6 +474,12 @@ class Catalog:
     outcomes: Mapping[str, OutcomeSpec]
     models: Mapping[str, ModelSpec]
 
+    def model_named(self, name: str) -> ModelSpec:
+        """The model of that name; CatalogError names those there are."""
+        if name not in self.models:
+            raise CatalogError(f"no model is named {name!r}; there are {', '.join(sorted(self.models)) or 'none'}.")
+        return self.models[name]
+
     def groups_of(self, model: ModelSpec) -> dict[str, FeatureGroupSpec]:
         """The feature groups a model reads, the spine first, in the order its features name them."""
         names = [model.spine, *(feature.split(".", 1)[0] for feature in model.features)]
